@@ -1,0 +1,1 @@
+"""Datasets, models, maps, masks, metrics and run directories. Knows no experiment."""

@@ -1,0 +1,109 @@
+"""Constants become flags: `cli.run(main, globals())` at the end of a script is all its command line."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from src import compute
+from src.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What every script takes. One block for all, because the stages of a chain must agree on it.
+DATA_ROOT = "data"  # folder with oxford-iiit-pet/ and background/; data/sample is the drawn one
+RUNS_ROOT = "runs"  # folder of the run directories
+SEED = 0  # of everything random; part of the run directory's name
+BACKBONE = "resnet50"  # resnet18, resnet34, resnet50, resnet101, resnet152 or mobilenet_v2
+WEIGHTS = "imagenet"  # imagenet (downloaded by torchvision), random, drawings, or a file
+IMAGE_SIZE = 224  # pixels a side that the networks see
+AMP = True  # bf16 autocast where the hardware multiplies bf16 faster than fp32
+SKIP_BAD_PHOTOS = False  # leave unreadable or unlabelled photos out instead of stopping
+OVERWRITE = False  # start a finished or changed run anew
+
+
+def constants(script):
+    """UPPER_CASE constants of a module.
+
+    Args:
+        script: the module's globals.
+
+    Returns:
+        dict name -> (value, trailing comment) of the bool, int, float, str and tuple literals, in the file's order.
+    """
+    found = {}
+    for line in Path(script["__file__"]).read_text(encoding="utf-8").splitlines():
+        match = re.match(r"([A-Z][A-Z0-9_]*) = .*?  # (.*)", line)
+        if match and isinstance(script.get(match[1]), (bool, int, float, str, tuple)):
+            found[match[1]] = (script[match[1]], match[2])
+    return found
+
+
+def _add_flag(group, name, default, note):
+    kind = {"type": type(default), "metavar": type(default).__name__}
+    if isinstance(default, bool):
+        kind = {"action": argparse.BooleanOptionalAction}
+    elif isinstance(default, tuple):
+        kind = {"type": type(default[0]), "nargs": "+", "metavar": type(default[0]).__name__}
+    flag = "--" + name.lower().replace("_", "-")
+    group.add_argument(flag, dest=name, default=default, help=note.replace("%", "%%") + " (%(default)s)", **kind)
+
+
+def override(script, argv=None):
+    """Parse flags built from the constants of a script and of this file.
+
+    The script's own constants are set in its globals; where it repeats a shared one, its value is the default.
+
+    Args:
+        script: the script's globals().
+        argv: list of arguments; None reads sys.argv.
+
+    Returns:
+        SimpleNamespace with the shared settings in lower case (data_root, runs_root, seed, backbone, weights,
+        image_size, amp, skip_bad_photos, overwrite), `script` (its path), `constants` (its own, resolved),
+        and `upstreams` (filled by runs.upstream).
+
+    A misspelt flag or a value of the wrong type ends the program with one line and exit code 2.
+    """
+    own, shared = constants(script), constants(globals())
+    parser = argparse.ArgumentParser(
+        description=script["__doc__"], allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    experiment = parser.add_argument_group("this experiment")
+    house = parser.add_argument_group("every script")
+    for name, (default, note) in {**shared, **own}.items():
+        _add_flag(house if name in shared else experiment, name, default, note)
+    values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(parser.parse_args(argv)).items()}
+    script.update({name: values[name] for name in own})
+    settings = SimpleNamespace(**{name.lower(): values[name] for name in shared})
+    settings.data_root = _folder(settings.data_root, DATA_ROOT)
+    settings.runs_root = _folder(settings.runs_root, RUNS_ROOT)
+    settings.script = Path(script["__file__"]).resolve()
+    settings.constants = {name: values[name] for name in own if name not in shared}
+    settings.upstreams = {}
+    if settings.image_size < 32:
+        parser.error("argument --image-size: at least 32 pixels")
+    return settings
+
+
+def _folder(value, default):
+    """A default is relative to the project, so that scripts work from any directory; a given path to where we are."""
+    return ROOT / default if value == default else Path(value).expanduser().resolve()
+
+
+def run(main, script, argv=None):
+    """Seed everything and run `main(settings)`; what the user can put right is one line on stderr and exit code 2."""
+    try:
+        settings = override(script, argv)
+        compute.seed_everything(settings.seed)
+        main(settings)
+    except InputError as error:
+        sys.exit(_say(f"error: {error}", 2))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted; the same command continues this run", 130))
+
+
+def _say(text, code):
+    print(text, file=sys.stderr, flush=True)
+    return code
