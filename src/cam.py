@@ -1,0 +1,64 @@
+"""Class activation maps at several scales with flip."""
+
+import torch
+import torch.nn.functional as F
+
+
+def class_maps(features, weight, classes):
+    """CAM before normalisation: features weighted by the fc row of each photo's class, then ReLU.
+
+    Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, equation 2.
+
+    Args:
+        features: (N, C, h, w), the last feature map.
+        weight: (K, C), the fully connected layer's.
+        classes: (N,) int64, the class asked for in each photo.
+
+    Returns:
+        (N, h, w) float32, >= 0.
+    """
+    return torch.einsum("nchw,nc->nhw", features.float(), weight.float()[classes]).relu()
+
+
+def normalise(maps, top=None):
+    """Divide maps (N, h, w) >= 0 by their own maximum, or by `top` (N, 1, 1); the result is clamped to [0, 1]."""
+    top = maximum(maps) if top is None else top
+    return (maps / top.clamp_min(1e-5)).clamp(max=1)
+
+
+def maximum(maps):
+    """Maximum of each map: (N, h, w) to (N, 1, 1)."""
+    return maps.amax(dim=(1, 2), keepdim=True)
+
+
+def upsample(maps, side):
+    """Bring maps of a padded, strided network to the photo: (N, h, w) to (N, side, side).
+
+    Each strided layer (3x3, padding 1, stride 2) centres output i on input 2i, so cell i of a map at stride 16 looks
+    at pixel 16 i. Plain bilinear upsampling puts it at 16 i + 7.5, which moves every mask down and to the right by
+    half a cell.
+    """
+    padded = F.pad(maps[:, None].float(), (0, 1, 0, 1), mode="replicate")
+    return F.interpolate(padded, (side + 1, side + 1), mode="bilinear", align_corners=True)[:, 0, :side, :side]
+
+
+def multi_scale(maps_of, photos, scales, flip=True):
+    """Average maps over scaled and flipped copies of the photos, as IRN (Ahn et al., CVPR 2019) and its followers do.
+
+    Args:
+        maps_of: function, (N, 3, h, w) normalised photos to (N, h', w') maps before normalisation.
+        photos: (N, 3, S, S) normalised photos.
+        scales: factors of S; each size is rounded to a multiple of 16, the networks' stride.
+        flip: also average over the mirror images.
+
+    Returns:
+        (N, S, S) float32 maps before normalisation.
+    """
+    side, total = photos.shape[-1], 0
+    for scale in scales:
+        size = max(16, round(side * scale / 16) * 16)
+        scaled = photos if size == side else F.interpolate(photos, (size, size), mode="bilinear", antialias=True)
+        total = total + upsample(maps_of(scaled), side)
+        if flip:  # mirrored back only at the photo's size: a cell's centre is not the middle of its mirror image
+            total = total + upsample(maps_of(scaled.flip(-1)), side).flip(-1)
+    return total / (len(scales) * (2 if flip else 1))
