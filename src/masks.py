@@ -1,0 +1,74 @@
+"""From maps to masks at the photo's own size: threshold, dense CRF, palette PNG, counts. Free of torch."""
+
+import os
+
+import numpy as np
+from PIL import Image
+
+from src import crf, images, metrics
+from src.errors import InputError
+
+IGNORE = 255  # value of uncertain pixels in a mask, which training leaves out
+PALETTE = {0: (0, 0, 0), 1: (230, 159, 0), IGNORE: (150, 150, 150)}  # Okabe and Ito's orange tells pets for everyone
+SHARPNESS = 10  # of the sigmoid that turns a map into a probability
+ORACLE = np.linspace(0.05, 0.95, 19)  # thresholds of the diagnostic sweep
+
+
+def probability(maps, threshold):
+    """Maps in [0, 1] to the probability of the pet: sigmoid(10 (map - threshold)), 0.5 on the threshold."""
+    return 1 / (1 + np.exp(-SHARPNESS * (maps.astype(np.float32) - threshold)))
+
+
+def label(prob, ignore_band):
+    """Probability (H, W) to labels: 1 over 0.5, else 0, and 255 within ignore_band of 0.5; 0 bands no pixel."""
+    labels = (prob > 0.5).astype(np.uint8)
+    labels[np.abs(prob - 0.5) < ignore_band] = IGNORE
+    return labels
+
+
+def save(path, labels):
+    """Write labels (H, W) as a palette PNG through a temporary file."""
+    image = Image.fromarray(labels)
+    palette = [0] * 768
+    for value, colour in PALETTE.items():
+        palette[3 * value : 3 * value + 3] = colour
+    image.putpalette(palette)  # turns the grey image into a palette one
+    part = f"{path}.part"
+    image.save(part, format="PNG", optimize=False)
+    os.replace(part, path)
+
+
+def read(path, size=None):
+    """Labels of a mask PNG as uint8 (H, W), resized to (size, size) by nearest neighbour if given."""
+    try:
+        with Image.open(path) as image:
+            return np.array(image.resize((size, size), Image.Resampling.NEAREST) if size else image)
+    except OSError as error:
+        raise InputError(f"no readable mask {path} ({error})") from None
+
+
+def read_trimap(path, size=None):
+    """A trimap as uint8 (H, W) of 1 pet, 2 background, 3 border. Only for evaluation and training on ground truth."""
+    return read(path, size)
+
+
+def ground_truth(path, size=None):
+    """Labels of a trimap: 1 on the pet and its border, 0 elsewhere; uint8, resized if size is given."""
+    return (read_trimap(path, size) != metrics.BACKGROUND).astype(np.uint8)
+
+
+def finish(photo_path, trimap_path, prob, mask_path, refine, ignore_band, sweep):
+    """One photo: probability to its own size, CRF, PNG; pixel counts at 0.5 and over the sweep (None: no trimap)."""
+    photo = images.decode(photo_path)
+    height, width = photo.shape[:2]
+    full = np.array(Image.fromarray(prob.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    if refine is not None:
+        full = crf.refine(photo, full, refine)
+    save(mask_path, label(full, ignore_band))
+    if trimap_path is None:
+        return None, None
+    trimap = read_trimap(trimap_path)
+    if trimap.shape != full.shape:
+        raise InputError(f"{trimap_path.name}: trimap is {trimap.shape}, its photo {full.shape}")
+    swept = None if sweep is None else metrics.sweep(full, trimap, sweep)
+    return metrics.confusion(full > 0.5, trimap), swept

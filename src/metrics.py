@@ -1,0 +1,96 @@
+"""The one metric: how a mask agrees with a trimap. Every stage is scored by it."""
+
+import numpy as np
+
+PET, BACKGROUND, BORDER = 1, 2, 3  # values of a trimap
+
+
+def confusion(mask, trimap):
+    """Pixel counts of one photo.
+
+    Args:
+        mask: bool (H, W), True on the pet.
+        trimap: uint8 (H, W) of 1 pet, 2 background, 3 border, at the same size.
+
+    Returns:
+        int64 (3, 2): rows pet, background, border of the trimap; columns not predicted, predicted.
+
+    Raises:
+        ValueError: sizes differ, or the trimap has other values.
+    """
+    if mask.shape != trimap.shape:
+        raise ValueError(f"mask is {mask.shape}, trimap is {trimap.shape}")
+    if trimap.min() < PET or trimap.max() > BORDER:
+        raise ValueError(f"trimap values {trimap.min()} to {trimap.max()}, expected 1 to 3")
+    index = (trimap.astype(np.int64) - 1) * 2 + mask.astype(np.int64)
+    return np.bincount(index.ravel(), minlength=6).reshape(3, 2)
+
+
+def sweep(values, trimap, thresholds):
+    """`confusion` of values (H, W) over each of the rising thresholds: int64 (thresholds, 3, 2), in one pass."""
+    bins = np.searchsorted(thresholds, values.ravel(), side="left")  # how many thresholds the value is over
+    index = (trimap.ravel().astype(np.int64) - 1) * (len(thresholds) + 1) + bins
+    counts = np.bincount(index, minlength=3 * (len(thresholds) + 1)).reshape(3, -1)
+    below = counts.cumsum(axis=1)[:, :-1]  # of the three trimap values, not over threshold k
+    return np.stack([below, counts.sum(axis=1, keepdims=True) - below], axis=-1).transpose(1, 0, 2)
+
+
+def per_photo_iou(counts, border="pet"):
+    """Pet IoU of each photo.
+
+    Args:
+        counts: (N, 3, 2) of `confusion`.
+        border: "pet" counts the border band as pet (the published tables' reading), "ignored" leaves it out.
+
+    Returns:
+        float (N,) in [0, 1]; 1 where neither mask nor truth has a pixel.
+    """
+    hit, miss, false = _pet_counts(counts, border)
+    union = hit + miss + false
+    return np.where(union > 0, hit / np.maximum(union, 1), 1.0)
+
+
+def summarise(counts):
+    """All figures of a set of photos, fractions in 0..1.
+
+    Args:
+        counts: (N, 3, 2) of `confusion`, N >= 1.
+
+    Returns:
+        dict: pet_iou and pet_dice (means over photos, border = pet), pet_iou_ci95 (percentile bootstrap over photos),
+        the same with the border ignored, dataset_iou (pooled pixels, border = pet), miou (mean of the pooled IoU of
+        pet and background, border = pet), photos.
+    """
+    counts = np.asarray(counts)
+    figures = {}
+    for border, suffix in (("pet", ""), ("ignored", "_border_ignored")):
+        iou = per_photo_iou(counts, border)
+        figures[f"pet_iou{suffix}"] = float(iou.mean())
+        figures[f"pet_dice{suffix}"] = float((2 * iou / (1 + iou)).mean())  # the same as 2 hit / (2 hit + errors)
+    figures["pet_iou_ci95"] = bootstrap(per_photo_iou(counts))
+    hit, miss, false = (float(c.sum()) for c in _pet_counts(counts, "pet"))
+    correct_background = float(counts[:, BACKGROUND - 1, 0].sum())
+    figures["dataset_iou"] = hit / max(hit + miss + false, 1)
+    background_iou = correct_background / max(correct_background + miss + false, 1)
+    figures["miou"] = (figures["dataset_iou"] + background_iou) / 2
+    figures["photos"] = len(counts)
+    return figures
+
+
+def bootstrap(values, samples=1000, level=0.95):
+    """Percentile interval [low, high] of the mean under resampling of the photos; the resampling seed is fixed."""
+    values = np.asarray(values)
+    draws = np.random.default_rng(0).integers(0, len(values), (samples, len(values)))
+    low, high = np.quantile(values[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])
+    return [float(low), float(high)]
+
+
+def _pet_counts(counts, border):
+    """hit, miss, false: three (N,) arrays of pet pixels."""
+    counts = np.asarray(counts)
+    pet, background, band = (counts[:, value - 1] for value in (PET, BACKGROUND, BORDER))
+    if border == "pet":
+        pet = pet + band
+    elif border != "ignored":
+        raise ValueError(f"border is 'pet' or 'ignored', not {border!r}")
+    return pet[:, 1], pet[:, 0], background[:, 1]
