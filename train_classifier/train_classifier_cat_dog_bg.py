@@ -1,0 +1,35 @@
+"""Fine-tune a classifier of cats, dogs and photos without either, so that it must look at the pet.
+
+Run:    python train_classifier/train_classifier_cat_dog_bg.py
+Reads:  the photos of --data-root and their cat or dog labels, and the background photos
+Writes: runs/train_classifier_cat_dog_bg/seed0/ (checkpoint.pt)
+MEASURED
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
+
+from src import cli, data, models, runs, training
+
+EPOCHS = 4  # passes over trainval
+BATCH_SIZE = 16  # photos a step
+LR = 0.005  # learning rate of the backbone, where the cosine schedule starts
+HEAD_LR = 0.05  # learning rate of the new fully connected layer
+FROZEN_STAGES = 3  # first stages of the backbone that stay as they are; 0 with random weights
+
+
+def main(settings):
+    photos = data.load(settings, background=True)
+    start = models.pretrained(settings)
+    classes = [*photos.species_names, "background"]
+    run = runs.Run(settings)
+    metrics = training.train_classifier(
+        run, photos, photos.species, classes, start, EPOCHS, BATCH_SIZE, LR, HEAD_LR, FROZEN_STAGES
+    )
+    run.finish(metrics, "train_classifier/evaluate_cam.py", init="cat_dog_bg")
+
+
+if __name__ == "__main__":
+    cli.run(main, globals())
