@@ -1,0 +1,49 @@
+"""Make and score the masks of a class-agnostic CCAM or CCAM+ECS, with and without the dense CRF.
+
+Run:    python train_ccam/evaluate_ccam.py --method ccam --init cat_dog
+Reads:  runs/train_<method>_<init>/seed0/
+Writes: runs/evaluate_ccam_<method>_<init>/seed0/ (masks/, and with --crf masks_crf/)
+MEASURED
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
+
+import numpy as np
+
+from src import ccam, cli, data, evaluation, models, pictures, runs
+from src.crf import CRF
+from src.errors import check_choice
+
+METHOD = "ccam"  # ccam or ccam_ecs
+INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: what the CCAM started from
+SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
+THRESHOLD = 0.25  # of the map in [0, 1]; the pet is above it
+IGNORE_BAND = 0.0  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
+REFINE = False  # also refine every mask with the dense CRF
+BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
+BILATERAL_COMPAT = 4.0  # weight of that pull
+
+
+def main(settings):
+    check_choice("method", METHOD, ("ccam", "ccam_ecs"))
+    photos = data.load(settings)
+    path = runs.upstream(settings, f"train_ccam/train_{METHOD}.py", init=INIT)
+    model = models.for_inference(ccam.load(path / "checkpoint.pt", settings.backbone)[0])
+    run = runs.Run(settings, method=METHOD, init=INIT)
+    head_of = np.zeros(len(photos.names), np.int64)
+    predict = evaluation.ccam(model, photos, head_of, settings, SCALES)
+    outputs = {"masks": ("ccam", THRESHOLD, None)}
+    if REFINE:
+        crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
+        outputs["masks_crf"] = ("ccam", THRESHOLD, crf)
+    index = np.concatenate([photos.test, photos.trainval])
+    metrics = evaluation.make_masks(run, photos, index, outputs, predict, IGNORE_BAND)
+    pictures.preview(run, photos, index, outputs)
+    run.finish(metrics, "train_class_specific_ccam/train_ccam_on_specific_37_class.py")
+
+
+if __name__ == "__main__":
+    cli.run(main, globals())

@@ -1,0 +1,35 @@
+"""Train a class-agnostic CCAM on the features of a classifier.
+
+Run:    python train_ccam/train_ccam.py --init cat_dog
+Reads:  runs/train_classifier_<init>/seed0/, or the pretrained network with --init pretrained
+Writes: runs/train_ccam_<init>/seed0/ (checkpoint.pt)
+MEASURED
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
+
+from src import ccam, cli, data, models, runs, training
+
+INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: the classifier to start from
+EPOCHS = 5  # passes over trainval
+BATCH_SIZE = 32  # photos a step; the loss compares every pair of them
+ALPHA = 0.8  # how fast SimMax's weight falls with the rank
+LR = 0.001  # learning rate of the backbone's stages that are not frozen
+HEAD_LR = 0.01  # learning rate of the activation head
+FROZEN_STAGES = 5  # first stages of the backbone that stay as they are; 5 trains the head alone
+
+
+def main(settings):
+    photos = data.load(settings)
+    start, classes = models.initial(settings, INIT)
+    run = runs.Run(settings, init=INIT)
+    model = training.train_ccam(run, photos, ccam.CCAM(start), EPOCHS, BATCH_SIZE, ALPHA, LR, HEAD_LR, FROZEN_STAGES)
+    run.save(ccam.checkpoint(model, settings, classes, ["pet"]))
+    run.finish({}, "train_ccam/evaluate_ccam.py", method="ccam", init=INIT)
+
+
+if __name__ == "__main__":
+    cli.run(main, globals())
