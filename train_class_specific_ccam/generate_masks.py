@@ -1,0 +1,49 @@
+"""Make and score the masks of class-specific CCAMs, with and without the dense CRF; the U-Net learns from them.
+
+Run:    python train_class_specific_ccam/generate_masks.py --model specific_37_class
+Reads:  runs/train_ccam_on_<model>/seed0/ and each photo's label, which says whose map to take (on test, too)
+Writes: runs/generate_masks_<model>/seed0/ (masks/ and masks_crf/)
+MEASURED
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
+
+import numpy as np
+
+from src import ccam, cli, data, evaluation, models, pictures, runs
+from src.crf import CRF
+from src.errors import check_choice
+
+MODEL = "specific_37_class"  # specific_37_class or cat_dog
+SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
+THRESHOLD = 0.25  # of the map in [0, 1]; the pet is above it
+IGNORE_BAND = 0.1  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
+REFINE = True  # also refine every mask with the dense CRF
+BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
+BILATERAL_COMPAT = 4.0  # weight of that pull
+
+
+def main(settings):
+    check_choice("model", MODEL, ("specific_37_class", "cat_dog"))
+    photos = data.load(settings)
+    path = runs.upstream(settings, f"train_class_specific_ccam/train_ccam_on_{MODEL}.py")
+    model, names = ccam.load(path / "checkpoint.pt", settings.backbone)
+    head_of = photos.heads_of(names)
+    model = models.for_inference(model)
+    run = runs.Run(settings, model=MODEL)
+    predict = evaluation.ccam(model, photos, head_of, settings, SCALES)
+    outputs = {"masks": ("ccam", THRESHOLD, None)}
+    if REFINE:
+        crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
+        outputs["masks_crf"] = ("ccam", THRESHOLD, crf)
+    index = np.concatenate([photos.test, photos.trainval])
+    metrics = evaluation.make_masks(run, photos, index, outputs, predict, IGNORE_BAND)
+    pictures.preview(run, photos, index, outputs)
+    run.finish(metrics, "train_unet/train_on_37CCAM_CRF.py")
+
+
+if __name__ == "__main__":
+    cli.run(main, globals())
