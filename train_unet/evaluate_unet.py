@@ -1,0 +1,44 @@
+"""Make and score the masks of a trained segmenter.
+
+Run:    python train_unet/evaluate_unet.py --model train_on_37CCAM_CRF
+Reads:  runs/<model>/seed0/
+Writes: runs/evaluate_unet_<model>/seed0/ (masks/, and with --refine masks_crf/)
+MEASURED
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
+
+import numpy as np
+
+from src import cli, compute, data, evaluation, pictures, runs, segmenters
+from src.crf import CRF
+from src.errors import check_choice
+
+MODEL = "train_on_37CCAM_CRF"  # train_on_37CCAM, train_on_37CCAM_CRF or train_on_gt
+REFINE = False  # also refine every mask with the dense CRF
+BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
+BILATERAL_COMPAT = 4.0  # weight of that pull
+
+
+def main(settings):
+    check_choice("model", MODEL, ("train_on_37CCAM", "train_on_37CCAM_CRF", "train_on_gt"))
+    photos = data.load(settings)
+    path = runs.upstream(settings, f"train_unet/{MODEL}.py")
+    model, size = segmenters.load(path / "checkpoint.pt")
+    model = compute.place(model).eval()
+    run = runs.Run(settings, model=MODEL)
+    predict = evaluation.segmenter(model, photos, size, settings)
+    outputs = {"masks": ("pet", None, None)}
+    if REFINE:
+        outputs["masks_crf"] = ("pet", None, CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT))
+    index = np.concatenate([photos.test, photos.trainval])
+    metrics = evaluation.make_masks(run, photos, index, outputs, predict)
+    pictures.preview(run, photos, index, outputs)
+    run.finish(metrics)
+
+
+if __name__ == "__main__":
+    cli.run(main, globals())

@@ -1,0 +1,38 @@
+"""Train a U-Net on the masks of the class-specific CCAMs of the breeds.
+
+Run:    python train_unet/train_on_37CCAM.py
+Reads:  runs/generate_masks_specific_37_class/seed0/masks/ of trainval
+Writes: runs/train_on_37CCAM/seed0/ (checkpoint.pt)
+MEASURED
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
+
+from src import cli, data, masks, runs, segmenters, training
+from src.errors import check_choice
+
+SEGMENTER = "unet"  # or lraspp_mobilenet_v3_large, deeplabv3_mobilenet_v3_large, deeplabv3_resnet50, fcn_resnet50
+SIZE = 64  # pixels a side it sees: what two cores train in minutes; the published U-Net saw 224
+EPOCHS = 6  # passes over trainval
+BATCH_SIZE = 8  # photos a step
+LR = 0.002  # learning rate of AdamW, where the cosine schedule starts
+
+
+def main(settings):
+    photos = data.load(settings)
+    path = runs.upstream(settings, "train_class_specific_ccam/generate_masks.py", model="specific_37_class")
+    check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
+    run = runs.Run(settings)
+
+    def labels_of(i):
+        return masks.read(path / "masks" / f"{photos.names[i]}.png", SIZE)
+
+    training.train_segmenter(run, photos, labels_of, SEGMENTER, SIZE, EPOCHS, BATCH_SIZE, LR)
+    run.finish({}, "train_unet/evaluate_unet.py", model="train_on_37CCAM")
+
+
+if __name__ == "__main__":
+    cli.run(main, globals())
