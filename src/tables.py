@@ -1,0 +1,123 @@
+"""The three published tables beside ours, and the sheet of pictures, from finished run directories."""
+
+from src import masks, pictures, runs
+
+# Published: ResNet-50, the full Oxford-IIIT Pet, 224 px; per-image IoU / Dice of the pet in %.
+# They are references, not truth: the CAM rows come from a faulty union, and no set of photos has the last row's pair.
+CAM, CCAM = "train_classifier/evaluate_cam.py", "train_ccam/evaluate_ccam.py"
+SPECIFIC, UNET = "train_class_specific_ccam/generate_masks.py", "train_unet/evaluate_unet.py"
+
+
+def _row(name, script, key, columns, published, **variant):
+    """A row whose cells differ in the classifier: published figures by column, ours from the runs."""
+    return name, [
+        (text, (script, {**variant, "init": init}, key)) for init, text in zip(columns, published, strict=True)
+    ]
+
+
+def _rows(columns, published):
+    return [
+        _row("CAM", CAM, "test", columns, published[0]),
+        _row("CAM+ECS", CAM, "test_ecs", columns, published[1]),
+        _row("CCAM", CCAM, "test", columns, published[2], method="ccam"),
+        _row("CCAM+ECS", CCAM, "test", columns, published[3], method="ccam_ecs"),
+    ]
+
+
+def _specific(published, key, unet):
+    pretrained = (CCAM, {"method": "ccam", "init": "pretrained"}, key)
+    cells = [pretrained, (SPECIFIC, {"model": "cat_dog"}, key), (SPECIFIC, {"model": "specific_37_class"}, key)]
+    return list(zip(published, [*cells, (UNET, {"model": unet}, "test")], strict=True))
+
+
+TABLES = (
+    ("Table 1", ("Pretrained", "2-class", "37-class"), _rows(
+        ("pretrained", "cat_dog", "37_class"),
+        (("26.03 / 40.51", "12.73 / 21.70", "20.89 / 33.19"), ("25.68 / 40.13", "13.64 / 23.13", "20.98 / 33.32"),
+         ("68.21 / 80.32", "41.07 / 55.85", "15.10 / 23.93"), ("-", "-", "24.59 / 37.31")),
+    )),
+    ("Table 2", ("2", "2/bg", "37", "37/bg"), _rows(
+        ("cat_dog", "cat_dog_bg", "37_class", "37_bg"),
+        (("12.73 / 21.70", "29.64 / 45.27", "20.89 / 33.19", "20.90 / 33.20"),
+         ("13.64 / 23.13", "29.24 / 44.81", "20.98 / 33.32", "21.44 / 33.96"),
+         ("41.07 / 55.85", "48.58 / 63.27", "15.10 / 23.93", "29.08 / 41.76"),
+         ("-", "48.65 / 63.44", "24.59 / 37.31", "42.80 / 58.36")),
+    )),
+    ("Table 3", ("Pretrained", "2 class-specific", "37 class-specific", "U-Net on the 37"), [
+        ("CCAM", _specific(
+            ("68.21 / 80.32", "52.97 / 67.63", "59.78 / 73.26", "59.29 / 73.63"), "test", "train_on_37CCAM")),
+        ("CCAM+dCRF", _specific(
+            ("76.02 / 85.64", "51.15 / 64.99", "59.79 / 72.32", "61.58 / 75.30"), "test_crf", "train_on_37CCAM_CRF")),
+        ("U-Net on ground truth", [("68.25 / 84.77", (UNET, {"model": "train_on_gt"}, "test"))]),
+    ]),
+)  # fmt: skip
+
+
+def render(settings, photos):
+    """The tables as Markdown, ours first and the published figure in brackets, then every figure of every run."""
+    lines = [_what(settings, photos), ""]
+    used = {}
+    for title, columns, rows in TABLES:
+        lines += [f"| {title} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
+        for name, cells in rows:
+            texts = []
+            for published, (script, variant, key) in cells:
+                figures = _figures(settings, script, variant, key)
+                ours = "not scored"
+                if figures:
+                    ours = f"**{100 * figures['pet_iou']:.2f} / {100 * figures['pet_dice']:.2f}**"
+                    used[runs.stage_name(script, **variant), key] = figures
+                texts.append(f"{ours} ({published})")
+            lines.append(f"| {name} | " + " | ".join(texts + [""] * (len(columns) - len(texts))) + " |")
+        lines.append("")
+    lines += [
+        "| Run, split | IoU, 95 % interval | Dice | IoU, border ignored | dataset IoU | mIoU |",
+        "| --- " * 6 + "|",
+    ]
+    for (stage, key), f in used.items():
+        low, high = (100 * x for x in f["pet_iou_ci95"])
+        rest = [f["pet_dice"], f["pet_iou_border_ignored"], f["dataset_iou"], f["miou"]]
+        numbers = " | ".join(f"{100 * x:.2f}" for x in rest)
+        lines.append(f"| {stage}, {key} | {100 * f['pet_iou']:.2f} ({low:.1f} to {high:.1f}) | {numbers} |")
+    return "\n".join(lines) + "\n"
+
+
+def _what(settings, photos):
+    pretrained = {
+        "imagenet": "on ImageNet",
+        "drawings": "by this project on labelled drawings (no ImageNet weights are used)",
+        "random": "not at all",
+    }.get(settings.weights, f"from {settings.weights.rpartition('/')[2]}")
+    return (
+        f"Per-image IoU / Dice of the pet in %, border = pet, on {len(photos.test)} test photos of this data root; "
+        f"in brackets the published figure (ResNet-50, full Oxford-IIIT Pet, another split). {settings.backbone}, "
+        f"pretrained {pretrained}, {settings.image_size} px, seed {settings.seed}. Test photos get the map of the "
+        "class that the classifier predicts (CAM, CAM+ECS) or of their label (class-specific CCAM); CCAM asks for none."
+    )
+
+
+def _figures(settings, script, variant, key):
+    path = runs.directory(settings, script, **variant) / "summary.json"
+    return runs.read_json(path)["metrics"].get(key) if path.is_file() else None
+
+
+def draw_sheet(settings, photos, path):
+    """The sheet: photo, each method's mask with its IoU, ground truth; test photos, evenly spread."""
+
+    def from_run(script, folder="masks", **variant):
+        run = runs.directory(settings, script, **variant)
+        return lambda i: masks.read(run / folder / f"{photos.names[i]}.png")
+
+    columns = [
+        ("photo", None),
+        ("CAM", from_run(CAM, init="pretrained")),
+        ("CAM+ECS", from_run(CAM, "masks_ecs", init="pretrained")),
+        ("CCAM", from_run(CCAM, method="ccam", init="pretrained")),
+        ("CCAM+ECS", from_run(CCAM, method="ccam_ecs", init="pretrained")),
+        ("class-specific", from_run(SPECIFIC, model="specific_37_class")),
+        ("+dCRF", from_run(SPECIFIC, "masks_crf", model="specific_37_class")),
+        ("U-Net", from_run(UNET, model="train_on_37CCAM_CRF")),
+    ]
+    if photos.has_trimaps():
+        columns.append(("ground truth", lambda i: masks.ground_truth(photos.trimap_path(i))))
+    pictures.sheet(path, photos, photos.test if len(photos.test) else photos.trainval, columns)
