@@ -1,0 +1,145 @@
+"""CAM, ECS, CCAM: against pencil and paper."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from src import cam, ccam, ecs, models, training
+
+
+def test_cam_is_the_weighted_sum_of_features():
+    features = torch.rand(2, 3, 4, 5) - 0.3
+    weight = torch.randn(7, 3)
+    maps = cam.class_maps(features, weight, torch.tensor([2, 6]))
+    for n, k in ((0, 2), (1, 6)):
+        by_hand = sum(weight[k, c] * features[n, c] for c in range(3)).clamp(min=0)
+        torch.testing.assert_close(maps[n], by_hand)
+    normal = cam.normalise(maps)
+    assert normal.amax() <= 1 and normal.amin() >= 0
+    assert torch.equal(cam.normalise(torch.zeros(1, 2, 2)), torch.zeros(1, 2, 2))
+
+
+def test_maps_lie_where_the_network_looked():
+    """A bright square through stride-16 convolutions comes back in its place; plain upsampling moves it by 7 pixels."""
+    net = nn.Sequential(*(nn.Conv2d(1, 1, 3, stride=2, padding=1, bias=False) for _ in range(4)))
+    kernel = torch.tensor([[1, 2, 1], [2, 4, 2], [1, 2, 1]]) / 16
+    for layer in net:
+        layer.weight.data[:] = kernel
+    photo = torch.zeros(1, 1, 224, 224)
+    photo[..., 76:116, 120:160] = 1
+    with torch.no_grad():
+        low = net(photo)[:, 0]
+    where = torch.arange(224.0)
+
+    def middle(maps):
+        return [(maps.sum(dim=d) * where).sum().item() / maps.sum().item() for d in (1, 0)]
+
+    assert middle(cam.upsample(low, 224)[0]) == pytest.approx([95.5, 139.5], abs=0.6)
+    plain = nn.functional.interpolate(low[:, None], (224, 224), mode="bilinear")[0, 0]
+    assert middle(plain) == pytest.approx([95.5 + 7.5, 139.5 + 7.5], abs=1.0)
+
+
+def test_multi_scale_averages_scales_and_mirrors():
+    seen = []
+
+    def brightness(photos):
+        seen.append(photos.shape[-1])
+        return torch.nn.functional.avg_pool2d(photos, 16).mean(1)
+
+    photos = torch.rand(2, 3, 64, 64)
+    maps = cam.multi_scale(brightness, photos, (0.5, 1.0))
+    assert maps.shape == (2, 64, 64) and seen == [32, 32, 64, 64]
+    level = cam.multi_scale(brightness, torch.full((1, 3, 64, 64), 0.7), (0.5, 1.0, 1.5))
+    torch.testing.assert_close(level, torch.full((1, 64, 64), 0.7))
+
+
+def test_ecs_takes_over_only_confident_pixels_outside_the_erased_part():
+    first = torch.tensor([[[0.9, 0.2, 0.2, 0.4]]])
+    second = torch.tensor([[[1.0, 0.9, 0.7, 0.85]]])
+    both = ecs.combine(first, second, delta=0.5, theta=0.8)
+    torch.testing.assert_close(both, torch.tensor([[[0.9, 0.9, 0.2, 0.85]]]))
+
+
+def test_ecs_asks_again_where_it_erased_and_does_not_blow_up_noise():
+    photos = torch.rand(1, 3, 40, 40)
+    looked = []
+
+    def look(batch):
+        looked.append(batch)
+        maps = torch.zeros(1, 40, 40)
+        if len(looked) == 1:
+            maps[:, :20] = 5.0
+        else:
+            maps[:, 30:] = 0.01  # a second look that finds next to nothing
+        return maps
+
+    first, both = ecs.cam_and_ecs(look, photos, 0.5, 0.8)
+    assert torch.equal(first, both)
+    changed = (looked[1] != photos).any(dim=1)[0]
+    assert changed[:20].float().mean() > 0.95 and not changed[20:].any()
+
+
+def test_blur_keeps_the_mean_and_removes_detail():
+    checker = (torch.arange(32)[:, None] + torch.arange(32)) % 2
+    out = ecs.blur(checker[None, None].float(), 2.0)
+    assert out.std() < 0.02 and out.mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_ccam_loss_by_hand():
+    a, b = torch.tensor([[1.0, 0.0], [0.6, 0.8]]), torch.tensor([[0.0, 1.0], [0.8, 0.6]])
+    assert ccam.sim_max(a, alpha=0.8).item() == pytest.approx(-math.log(0.6))  # one partner each, rank 1, weight 1
+    cosines = np.clip([0.0, 0.8, 0.8, 0.96], *ccam.COSINE_RANGE)
+    assert ccam.sim_min(a, b).item() == pytest.approx(-np.log(1 - cosines).mean(), rel=1e-5)
+    third = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])  # ranks of 0: 1 then 2; of 1: 0 then 2; of 2: 1 then 0
+    near, far, mid = -math.log(0.8), -math.log(0.0005), -math.log(0.6)
+    decay = math.exp(-0.5)
+    expected = (near + decay * far + near + decay * mid + mid + decay * far) / 6
+    assert ccam.sim_max(third, alpha=0.5).item() == pytest.approx(expected, rel=1e-4)
+    assert ccam.sim_max(a[:1], alpha=0.8).item() == 0  # a lone photo has no pairs
+
+
+def test_ccam_loss_is_symmetric_and_polarity_is_told_by_the_border():
+    features, logits = torch.rand(4, 6, 14, 14), torch.randn(4, 14, 14)
+    assert ccam.loss(features, logits, 0.25).item() == pytest.approx(
+        ccam.loss(features, -logits, 0.25).item(), rel=1e-4
+    )
+    pet = torch.full((1, 14, 14), -4.0)
+    pet[:, 4:10, 4:10] = 4.0
+    assert ccam.border_minus_inside(pet) < 0 < ccam.border_minus_inside(-pet)
+
+
+def test_every_parameter_trains_but_the_frozen_ones():
+    """Published CCAM leaves its head and every BatchNorm out of its optimiser's groups; ours does not."""
+    model = ccam.CCAM(models.untrained("resnet18", 3))
+    model.backbone.freeze(2)
+    optimizer = training.sgd([(model.backbone.parameters(), 0.1), (model.heads.parameters(), 0.1)])
+    grouped = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    wanted = {id(p) for m in (*model.backbone.stages[2:], model.heads) for p in m.parameters()}
+    assert grouped == wanted
+    assert all(group["momentum"] == 0.9 for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
+def test_backbones_have_stride_16_and_frozen_stages_do_not_move(name):
+    backbone = models.untrained(name, 2).backbone.freeze(2).train()
+    before = {k: v.clone() for k, v in backbone.stages[:2].state_dict().items()}
+    c4, c5 = backbone(torch.rand(2, 3, 64, 64))
+    assert c4.shape == (2, backbone.channels[0], 4, 4) and c5.shape == (2, backbone.channels[1], 4, 4)
+    c5.sum().backward()
+    assert all(torch.equal(before[k], v) for k, v in backbone.stages[:2].state_dict().items())
+    assert all(p.grad is None for p in backbone.stages[:2].parameters())
+    assert all(p.grad is not None for p in backbone.stages[2:].parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
+def test_folding_batchnorm_changes_nothing(name):
+    torch.manual_seed(0)
+    model = models.untrained(name, 3)
+    photos = torch.rand(4, 3, 64, 64)
+    model.train()(photos)  # statistics that are not the initial ones
+    before = model.eval()(photos).detach()
+    with torch.inference_mode():
+        torch.testing.assert_close(models.for_inference(model)(photos), before, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src import crf, data, masks, segmenters
+from src.errors import InputError
+
+
+def test_probability_and_labels():
+    prob = masks.probability(np.array([[0.1, 0.29, 0.31, 0.9]]), 0.3)
+    assert masks.label(prob, 0.0).tolist() == [[0, 0, 1, 1]]
+    assert masks.label(prob, 0.1).tolist() == [[0, 255, 255, 1]]
+
+
+def test_palette_png_round_trip(tmp_path):
+    labels = np.array([[0, 1], [255, 1]], np.uint8)
+    masks.save(tmp_path / "m.png", labels)
+    with Image.open(tmp_path / "m.png") as image:
+        assert image.mode == "P"
+        assert image.convert("RGB").getpixel((1, 0)) == masks.PALETTE[1]
+    assert np.array_equal(masks.read(tmp_path / "m.png"), labels)
+    assert [p.name for p in tmp_path.iterdir()] == ["m.png"]
+    with pytest.raises(InputError, match="no readable mask"):
+        masks.read(tmp_path / "other.png")
+
+
+def test_crf_follows_the_photo_and_keeps_confidence():
+    photo = np.full((40, 60, 3), 30, np.uint8)
+    photo[10:30, 20:45] = (220, 180, 90)
+    truth = photo[..., 0] > 100
+    rough = np.zeros((40, 60), np.float32)
+    rough[6:26, 16:41] = 1
+    prob = 0.3 + 0.4 * rough
+    refined = crf.refine(photo, prob, crf.CRF(bilateral_srgb=10, bilateral_compat=4)) > 0.5
+
+    def iou(mask):
+        return (mask & truth).sum() / (mask | truth).sum()
+
+    assert iou(refined) > iou(rough > 0.5) + 0.2
+    sure = np.where(rough > 0, 1 - 1e-4, 1e-4)
+    unmoved = crf.refine(photo, sure, crf.CRF(gaussian_compat=0.01, bilateral_compat=0.01)) > 0.5
+    assert np.array_equal(unmoved, rough > 0.5)
+
+
+@pytest.mark.parametrize("name", ["unet", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
+def test_segmenters_score_every_pixel(name):
+    model = segmenters.build(name).eval()
+    with torch.no_grad():
+        assert model(torch.rand(2, 3, 48, 48)).shape == (2, 2, 48, 48)
+
+
+def test_unknown_segmenter():
+    with pytest.raises(InputError, match="unknown segmenter 'wnet'"):
+        segmenters.build("wnet")
+
+
+def test_augment_moves_photo_and_mask_alike():
+    ramp = torch.arange(32.0).expand(4, 3, 32, 32) * 7
+    labels = (ramp[:, 0] > 112).to(torch.uint8)
+    photos, moved = data.augment(ramp, torch.Generator().manual_seed(0), labels, brightness=0)
+    edge = (photos[:, 0] > 112) != (moved == 1)
+    assert edge.float().mean() < 0.05
+    assert not torch.equal(photos[0], photos[1])
+    again, _ = data.augment(ramp, torch.Generator().manual_seed(0), labels, brightness=0)
+    assert torch.equal(photos, again)

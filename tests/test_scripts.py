@@ -1,0 +1,130 @@
+"""Every script: its form, its help, and one clear line with exit code 2 for what a user gets wrong."""
+
+import ast
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from conftest import ROOT, SCRIPTS, TINY
+from src import cli, runs
+
+PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory"
+
+
+@pytest.mark.parametrize("path", SCRIPTS)
+def test_form(path):
+    text = (ROOT / path).read_text()
+    tree = ast.parse(text)
+    assert len(text.splitlines()) <= 65, "an experiment is read in one screen"
+    doc = ast.get_docstring(tree)
+    assert all(word in doc for word in ("Run:", "Reads:", "Writes:")) and f"python {path}" in doc
+    assert PATH_LINE in text.splitlines()
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            name = node.targets[0].id
+            ast.literal_eval(node.value)
+            used = len(re.findall(rf"\b{name}\b", text)) > 1 or name in cli.constants(vars(cli))
+            assert used, f"{name} is a constant that nobody reads"
+            line = text.splitlines()[node.lineno - 1]
+            assert "  # " in line, f"{name} has no comment"
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, "reproduce.py"])
+def test_help_from_any_directory(script, path):
+    code, out, _ = script(path, "--help", tiny=False)
+    assert code == 0
+    for name in cli.constants(vars(cli)):
+        assert "--" + name.lower().replace("_", "-") in out
+
+
+def test_help_as_a_user_types_it():
+    command = [sys.executable, str(ROOT / "train_ccam" / "train_ccam.py"), "--help"]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "--alpha float" in done.stdout and "(0.8)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "path, flags, message",
+    [
+        ("train_ccam/train_ccam.py", ["--epoch", "3"], "unrecognized arguments: --epoch 3"),
+        ("train_ccam/train_ccam.py", ["--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
+        ("train_ccam/train_ccam.py", ["--amp=false"], "argument --amp/--no-amp: ignored explicit argument 'false'"),
+        ("train_ccam/train_ccam.py", ["--image-size", "3"], "--image-size: at least 32 pixels"),
+        ("train_ccam/train_ccam.py", ["--backbone", "vgg"], "unknown backbone 'vgg'; one of resnet18"),
+        ("train_ccam/train_ccam.py", ["--init", "dog"], "unknown init 'dog'; one of pretrained"),
+        ("train_ccam/train_ccam.py", ["--weights", "/no/such.pth"], "no such weights file: /no/such.pth"),
+        ("train_ccam/train_ccam.py", ["--data-root", "/no/where"], "no data root /no/where"),
+        ("train_ccam/evaluate_ccam.py", ["--method", "gradcam"], "unknown method 'gradcam'; one of ccam, ccam_ecs"),
+        ("train_unet/train_on_gt.py", ["--segmenter", "wnet"], "unknown segmenter 'wnet'; one of unet"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_2(script, path, flags, message):
+    words = [*TINY, "--data-root", script.data_root, "--runs-root", script.runs_root, *flags]
+    code, _, err = script(path, *words, tiny=False)
+    assert code == 2
+    assert message in err.splitlines()[-1] and "Traceback" not in err
+    assert not list(script.runs_root.glob("train_*")), "nothing is left half-written"
+
+
+def test_missing_upstream_names_the_command_that_makes_it(script):
+    code, _, err = script("train_ccam/train_ccam.py", "--init", "cat_dog", "--seed", "3")
+    assert code == 2
+    assert "is missing; first run: python train_classifier/train_classifier_cat_dog.py" in err
+    assert f"--runs-root {script.runs_root}" in err and "--seed 3" in err and "--weights random" in err
+    assert not (script.runs_root / "train_ccam_cat_dog").exists()
+
+
+def test_weights_of_another_network_or_of_none(script, tmp_path):
+    torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    words = [*TINY, "--data-root", script.data_root, "--runs-root", script.runs_root]
+    code, _, err = script("train_ccam/train_ccam.py", *words, "--weights", tmp_path / "other.pth", tiny=False)
+    assert code == 2 and "other.pth does not hold weights of resnet18" in err and len(err.splitlines()) == 1
+    (tmp_path / "text.pth").write_text("hello")
+    code, _, err = script("train_ccam/train_ccam.py", *words, "--weights", tmp_path / "text.pth", tiny=False)
+    assert code == 2 and "text.pth is not a readable checkpoint" in err and len(err.splitlines()) == 1
+
+
+def test_finished_run_is_refused_and_a_chain_must_agree(script):
+    train = ["train_ccam/train_ccam.py", "--epochs", "1"]
+    assert script(*train)[0] == 0
+    code, _, err = script(*train)
+    assert code == 2 and "is finished; --overwrite runs it anew" in err
+    assert script(*train, "--overwrite")[0] == 0
+    summary = json.loads((script.runs_root / "train_ccam_pretrained" / "seed0" / "summary.json").read_text())
+    assert summary["stage"] == "train_ccam_pretrained" and summary["seed"] == 0 and summary["seconds"] > 0
+    words = ["--data-root", script.data_root, "--runs-root", script.runs_root, "--backbone", "resnet18"]
+    code, _, err = script(
+        "train_ccam/evaluate_ccam.py", *words, "--weights", "random", "--image-size", "64", tiny=False
+    )
+    assert code == 2 and "was made with --image-size 48, not 64" in err
+
+
+def test_corrupt_photo_stops_training_by_name_before_anything_is_written(script):
+    photo = sorted((script.data_root / "oxford-iiit-pet" / "images").iterdir())[2]
+    photo.write_bytes(b"no photo")
+    code, _, err = script("train_classifier/train_classifier_37_class.py", "--epochs", "1")
+    assert code == 2 and photo.name in err and "1 photo of 20" in err and len(err.splitlines()) == 1
+    assert not (script.runs_root / "train_classifier_37_class").exists()
+    code, out, _ = script("train_classifier/train_classifier_37_class.py", "--epochs", "1", "--skip-bad-photos")
+    assert code == 0 and f"left out 1 photo of 20 unreadable: {photo.name}" in out
+
+
+def test_commands_are_copied_whole(settings):
+    settings.seed, settings.skip_bad_photos = 4, True
+    text = runs.command(settings, "train_ccam/evaluate_ccam.py", method="ccam", init="37_bg")
+    assert text.startswith("python train_ccam/evaluate_ccam.py --method ccam --init 37_bg --data-root ")
+    assert text.endswith("--image-size 48 --no-amp --skip-bad-photos")
+    assert runs.stage_name("train_ccam/evaluate_ccam.py", method="ccam", init="37_bg") == "evaluate_ccam_ccam_37_bg"
+
+
+def test_readme_commands_exist():
+    text = (ROOT / "README.md").read_text() + (ROOT / "instruction.md").read_text()
+    named = set(re.findall(r"python ((?:train_\w+/)?\w+\.py)", text))
+    assert set(SCRIPTS) <= named | {"train_classifier/pretrain_on_drawings.py"} and "reproduce.py" in named
+    assert all((ROOT / path).is_file() for path in named)
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
+    assert set(re.findall(r"(?:`|^)make (\w+)", text, re.M)) <= set(targets)
