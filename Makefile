@@ -1,7 +1,7 @@
 # make demo: the drawn sample through every stage.  make test: the tests.  make reproduce: the full experiment (a GPU).
 PYTHON ?= python3
 SEED ?= 0
-DEMO = --data-root data/sample --runs-root runs/demo --backbone resnet18 --weights drawings --image-size 96 --short
+DEMO = --data-root data/sample --runs-root runs/demo --backbone resnet18 --weights drawings --image-size 128 --short
 
 demo: .venv/installed
 	.venv/bin/python reproduce.py $(DEMO) --seed $(SEED)

@@ -28,21 +28,22 @@ ONE_SCALE = ["--scales", "1.0"]
 def stages(settings, trimaps):
     """Every stage in order: (script, variant that names its run, further flags, flags that --short adds)."""
     if settings.weights == "drawings":
-        yield "train_classifier/pretrain_on_drawings.py", {}, [], ["--drawings", "500", "--epochs", "10"]
+        yield "train_classifier/pretrain_on_drawings.py", {}, [], []
     for init in INITS[1:]:
-        yield f"train_classifier/train_classifier_{init}.py", {}, [], ["--epochs", "3", "--head-lr", "0.01"]
+        yield f"train_classifier/train_classifier_{init}.py", {}, [], ["--epochs", "6", "--head-lr", "0.01"]
     for init in INITS:
         yield "train_classifier/evaluate_cam.py", {"init": init}, [], ONE_SCALE
     for method in ("ccam", "ccam_ecs"):
         for init in INITS:
             refine = ["--refine"] if (method, init) == ("ccam", "pretrained") else []  # a cell of Table 3
-            yield f"train_ccam/train_{method}.py", {"init": init}, [], ["--epochs", "4" if method == "ccam" else "2"]
+            short = ["--epochs", "10"] if method == "ccam_ecs" else []  # the drawn sample has few photos a pass
+            yield f"train_ccam/train_{method}.py", {"init": init}, [], short
             yield "train_ccam/evaluate_ccam.py", {"method": method, "init": init}, refine, ONE_SCALE
     for model in SPECIFIC:
-        yield f"train_class_specific_ccam/train_ccam_on_{model}.py", {}, [], ["--epochs", "4"]
+        yield f"train_class_specific_ccam/train_ccam_on_{model}.py", {}, [], []
         yield "train_class_specific_ccam/generate_masks.py", {"model": model}, [], ONE_SCALE
     for model in UNETS if trimaps else UNETS[:-1]:
-        yield f"train_unet/{model}.py", {}, [], ["--epochs", "5"]
+        yield f"train_unet/{model}.py", {}, [], ["--size", "64", "--epochs", "12"]
         yield "train_unet/evaluate_unet.py", {"model": model}, [], []
 
 

@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from src import compute
+
 
 def class_maps(features, weight, classes):
     """CAM before normalisation: features weighted by the fc row of each photo's class, then ReLU.
@@ -17,7 +19,8 @@ def class_maps(features, weight, classes):
     Returns:
         (N, h, w) float32, >= 0.
     """
-    return torch.einsum("nchw,nc->nhw", features.float(), weight.float()[classes]).relu()
+    with compute.full_precision():
+        return torch.einsum("nchw,nc->nhw", features.float(), weight.float()[classes]).relu()
 
 
 def normalise(maps, top=None):

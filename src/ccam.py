@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src import models, runs
+from src import compute, models, runs
 from src.errors import InputError
 
 COSINE_RANGE = (0.0005, 0.9995)  # keeps both logarithms finite, as in the published code
@@ -16,10 +16,13 @@ class CCAM(nn.Module):
     Args:
         classifier: models.Classifier whose backbone is used; its fc stays, for CCAM+ECS.
         heads: number of maps; class-specific CCAM has one for each class.
+        guided: P was trained towards an ECS-CAM (CCAM+ECS) and so is a map in [0, 1] by itself. A CCAM left alone
+            saturates: its P is near 1 far beyond the pet, and the logit is the better map.
     """
 
-    def __init__(self, classifier, heads=1):
+    def __init__(self, classifier, heads=1, guided=False):
         super().__init__()
+        self.guided = guided
         self.backbone, self.fc = classifier.backbone, classifier.fc
         channels = sum(self.backbone.channels)
         self.heads = nn.ModuleList(
@@ -38,7 +41,7 @@ class CCAM(nn.Module):
         return self.heads[head](features)[:, 0].float()
 
     def maps(self, photos, heads):
-        """Maps before normalisation, (N, h, w) >= 0: ReLU of the logits on the pet's side.
+        """Maps before normalisation, (N, h, w) >= 0: P where the training was guided, else ReLU of the logits.
 
         Args:
             photos: (N, 3, H, W) normalised photos.
@@ -46,7 +49,8 @@ class CCAM(nn.Module):
         """
         features, _ = self.features(photos)
         logits = torch.stack([self.logits(f[None], int(h))[0] for f, h in zip(features, heads, strict=True)])
-        return (logits * self.polarity[heads].view(-1, 1, 1)).relu()
+        logits = logits * self.polarity[heads].view(-1, 1, 1)
+        return logits.sigmoid() if self.guided else logits.relu()
 
 
 def contrast(features, logits):
@@ -86,9 +90,13 @@ def sim_min(foreground, background):
 
 
 def loss(features, logits, alpha):
-    """CCAM's loss: SimMax(fg) + SimMax(bg) + SimMin(fg, bg), a scalar."""
-    foreground, background = contrast(features, logits)
-    return sim_max(foreground, alpha) + sim_max(background, alpha) + sim_min(foreground, background)
+    """CCAM's loss: SimMax(fg) + SimMax(bg) + SimMin(fg, bg), a scalar, in full precision.
+
+    In bf16 a cosine of 0.9995 is 1, and its logarithm in SimMin infinite.
+    """
+    with compute.full_precision():
+        foreground, background = contrast(features, logits)
+        return sim_max(foreground, alpha) + sim_max(background, alpha) + sim_min(foreground, background)
 
 
 def _cosine(a, b):
@@ -116,6 +124,7 @@ def checkpoint(model, settings, classes, head_classes):
         "backbone": settings.backbone,
         "classes": list(classes or []),
         "head_classes": list(head_classes),
+        "guided": model.guided,
         "image_size": settings.image_size,
         "state": model.state_dict(),
     }
@@ -130,6 +139,7 @@ def load(path, backbone):
     saved = runs.load_tensors(path)
     if saved.get("network") != "ccam" or saved["backbone"] != backbone:
         raise InputError(f"{path} holds a {saved.get('network')} on {saved.get('backbone')}, not a CCAM on {backbone}")
-    model = CCAM(models.untrained(backbone, saved["state"]["fc.weight"].shape[0]), len(saved["head_classes"]))
+    classifier = models.untrained(backbone, saved["state"]["fc.weight"].shape[0])
+    model = CCAM(classifier, len(saved["head_classes"]), saved["guided"])
     model.load_state_dict(saved["state"])
     return model, saved["head_classes"]

@@ -46,15 +46,20 @@ def seed_everything(seed):
 
 
 def fast_bf16():
-    """Whether bf16 products are faster than fp32 here: GPUs since Ampere and CPUs with AMX. Others emulate them."""
+    """Whether bf16 products are faster than fp32: on GPUs since Ampere and CPUs with AMX or AVX512-BF16."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_capability()[0] >= 8
-    return bool(torch.cpu._is_amx_tile_supported())
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
 
 
 def autocast(settings):
     """Context of the forward pass: bf16 where --amp and the hardware allow it, otherwise fp32."""
     return torch.autocast(device().type, dtype=torch.bfloat16, enabled=settings.amp and fast_bf16())
+
+
+def full_precision():
+    """Context that turns autocast off: for sums and cosines that bf16 would round away."""
+    return torch.autocast(device().type, enabled=False)
 
 
 def place(module):

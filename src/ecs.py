@@ -6,16 +6,11 @@ import torch.nn.functional as F
 from src import cam
 
 
-def blur(photos, sigma):
-    """Gaussian blur of (N, C, H, W) photos by two one-dimensional convolutions; sigma in pixels."""
-    radius = int(3 * sigma)
-    channels = photos.shape[1]
-    x = torch.arange(-radius, radius + 1, device=photos.device, dtype=photos.dtype)
-    kernel = torch.exp(-0.5 * (x / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).expand(channels, 1, 1, -1)
-    padded = F.pad(photos, (radius,) * 4, mode="replicate")
-    rows = F.conv2d(padded, kernel, groups=channels)
-    return F.conv2d(rows, kernel.transpose(2, 3), groups=channels)
+def blur(photos, factor=16):
+    """Blur (N, C, S, S) photos by shrinking and enlarging them: a standard deviation of 0.65 factor pixels."""
+    side = photos.shape[-1]
+    small = F.interpolate(photos, (max(2, side // factor),) * 2, mode="bilinear", antialias=True)
+    return F.interpolate(small, (side, side), mode="bilinear")
 
 
 def erase(photos, cams, delta):
@@ -27,17 +22,18 @@ def erase(photos, cams, delta):
         delta: threshold of "found".
 
     Returns:
-        (N, 3, S, S) photos. The blur's sigma is a twentieth of S: fur and eyes go, the overall colour stays.
+        (N, 3, S, S) photos. The blur is as wide as a cell of the map: fur and eyes go, the overall colour stays.
     """
     found = F.interpolate(cams[:, None], photos.shape[-2:], mode="bilinear") > delta
-    return torch.where(found, blur(photos, photos.shape[-1] / 20), photos)
+    return torch.where(found, blur(photos), photos)
 
 
 def combine(first, second, delta, theta):
     """Take over what the second look adds where it is confident and outside the erased part.
 
     Both maps (N, h, w) are scaled by the first one's maximum, so that a second look that finds nothing is not blown
-    up to 1. Sun et al., ECS-Net, ICCV 2021, publish no code or constants; delta 0.5 and theta 0.8 are our start.
+    up to 1. Sun et al., ECS-Net, ICCV 2021, publish no code or constants; delta 0.5 and theta at the threshold of a
+    CAM's mask are ours: the second look counts where it would be pet by itself.
     """
     return torch.where((second > theta) & (first <= delta), torch.maximum(first, second), first)
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from loky import ProcessPoolExecutor
 from tqdm import tqdm
 
-from src import cam, compute, crf, data, ecs, masks, metrics
+from src import cam, compute, crf, data, ecs, masks, metrics, pictures
 
 
 @torch.inference_mode()
@@ -90,13 +90,12 @@ def segmenter(model, photos, size, settings):
     return predict
 
 
-def make_masks(run, photos, index, outputs, predict, ignore_band=0.0, chunk=32):
-    """Make, save and score the masks of photos, a chunk at a time so that memory does not grow with their number.
+def make_masks(run, photos, outputs, predict, ignore_band=0.0, chunk=32):
+    """Make, save, score and preview the masks of all pets, a chunk at a time so that memory does not grow with them.
 
     Args:
         run: runs.Run; masks go to <run>/<folder>/<name>.png.
         photos: data.PhotoSet.
-        index: photos to do.
         outputs: dict folder -> (name of a map, threshold, crf.CRF or None). A threshold of None means that the map
             is a probability already.
         predict: function, indices (n,) to dict name -> (n, S, S) numpy maps in [0, 1].
@@ -114,6 +113,7 @@ def make_masks(run, photos, index, outputs, predict, ignore_band=0.0, chunk=32):
     if not truth:
         run.log("no trimaps here: masks are made but not scored")
     split = {int(i): "test" for i in photos.test} | {int(i): "trainval" for i in photos.trainval}
+    index = np.concatenate([photos.test, photos.trainval])
     counts, sweeps = {}, {}
     bar = tqdm(total=len(index), desc="masks", unit="photo", disable=None)
     with ProcessPoolExecutor(os.cpu_count()) as pool:  # whose workers do not import the script, and so no torch
@@ -135,6 +135,7 @@ def make_masks(run, photos, index, outputs, predict, ignore_band=0.0, chunk=32):
                     sweeps.setdefault(key, []).append(swept)
             bar.update(len(some))
     bar.close()
+    pictures.preview(run, photos, index, outputs)
     if not truth:
         return {}
     scores = {key: metrics.summarise(counts[key]) for key in sorted(counts)}

@@ -8,7 +8,8 @@ COLOURS = {
     "golden": (206, 164, 92), "red": (158, 82, 48), "silver": (182, 184, 188), "fawn": (190, 150, 112),
 }  # fmt: skip
 PATTERNS = ("solid", "tabby", "spots", "patches", "points", "saddle")
-THINGS = ("bird", "fish", "house", "car", "tree", "ball", "flower", "mushroom")
+THINGS = ("bird", "fish", "car")
+CLUTTER = ("tree", "ball", "flower", "mushroom", "house")
 
 
 def breed(number):

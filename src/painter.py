@@ -114,7 +114,7 @@ def scene(rng, height, width):
     else:
         canvas *= 0.92 + 0.16 * fine
     for _ in range(rng.integers(1, 5)):
-        shape = ("tree", "ball", "flower", "mushroom", "house")[rng.integers(5)]
+        shape = figures.CLUTTER[rng.integers(len(figures.CLUTTER))]
         centre = (rng.uniform(0, width), height * rng.uniform(horizon - 0.05, 1.0))
         place(
             canvas,
@@ -139,13 +139,13 @@ def develop(canvas, rng):
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.7)))
 
 
-def photograph(rng, look=None, kind=None):
-    """A drawn photo of a pet (look), a thing (kind) or a scene alone.
+def photograph(rng, look=None, kind=None, sides=(140, 230)):
+    """A drawn photo of a pet (look), a thing (kind) or a scene alone; its sides are at random within `sides` pixels.
 
     Returns:
         (RGB image, bool mask (H, W) of the subject).
     """
-    height, width = (int(s) for s in rng.integers(140, 230, 2))
+    height, width = (int(s) for s in rng.integers(*sides, 2))
     canvas = scene(rng, height, width)
     mask = np.zeros((height, width), bool)
     if look or kind:

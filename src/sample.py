@@ -11,7 +11,9 @@ from tqdm import tqdm
 from src import figures, painter
 
 BREEDS, TRAINVAL, TEST, BACKGROUND = 37, 4, 2, 30  # photos of a breed in each split; pet-free photos
-PRETEXT_KINDS = ("cat", "dog", *figures.THINGS)
+# Coat patterns are classes, because a network that must tell them apart looks at the whole pet.
+PETS = tuple(f"{pattern} {species}" for species in ("cat", "dog") for pattern in figures.PATTERNS)
+PRETEXT_KINDS = (*PETS, *figures.THINGS, "nothing")
 
 
 def draw(root, breeds=BREEDS, trainval=TRAINVAL, test=TEST, background=BACKGROUND):
@@ -64,7 +66,7 @@ def trimap(mask, border=3):
 
 
 def pretext(count, size, seed):
-    """Labelled drawings to pretrain on: cats and dogs of no breed, and eight other things.
+    """Labelled drawings to pretrain on: cats and dogs of no breed by coat pattern, three things, and scenes alone.
 
     Returns:
         (uint8 (count, 3, size, size), int64 (count,) classes of PRETEXT_KINDS).
@@ -76,6 +78,7 @@ def pretext(count, size, seed):
 
 def _drawing(kind, size, seed):
     rng = np.random.default_rng(seed)
-    look = figures.any_coat(rng, kind) if kind in ("cat", "dog") else None
-    image, _ = painter.photograph(rng, look, None if look else kind)
+    pattern, _, species = kind.partition(" ")
+    look = {**figures.any_coat(rng, species), "pattern": pattern} if species else None
+    image, _ = painter.photograph(rng, look, kind if kind in figures.THINGS else None, sides=(size, 3 * size // 2))
     return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 from src import ccam, cli, data, models, runs, training
 
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: the classifier to start from
-EPOCHS = 5  # passes over trainval
+EPOCHS = 20  # passes over trainval
 BATCH_SIZE = 32  # photos a step; the loss compares every pair of them
 ALPHA = 0.8  # how fast SimMax's weight falls with the rank
 LR = 0.001  # learning rate of the backbone's stages that are not frozen

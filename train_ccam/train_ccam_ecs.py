@@ -21,7 +21,7 @@ LR = 0.001  # learning rate of the backbone's stages that are not frozen, and of
 HEAD_LR = 0.01  # learning rate of the activation head
 FROZEN_STAGES = 4  # first stages of the backbone that stay as they are
 DELTA = 0.5  # ECS erases where the CAM is over this
-THETA = 0.8  # ECS takes over what the second look finds over this
+THETA = 0.15  # ECS takes over what the second look finds over this: the threshold of a CAM's mask
 ECS_WEIGHT = 5.0  # of the squared distance between the map and the ECS-CAM
 CLASS_WEIGHT = 1.0  # of the classification loss
 
@@ -33,8 +33,9 @@ def main(settings):
     # trainval is asked for its labels; the pretrained network, which has other classes, for what it predicts itself
     labels = evaluation.classes_to_ask(compute.place(start).eval(), classes, photos, settings)
     guide = {"labels": labels, "delta": DELTA, "theta": THETA, "ecs_weight": ECS_WEIGHT, "class_weight": CLASS_WEIGHT}
+    model = ccam.CCAM(start, guided=True)
     model = training.train_ccam(
-        run, photos, ccam.CCAM(start), EPOCHS, BATCH_SIZE, ALPHA, LR, HEAD_LR, FROZEN_STAGES, guide=guide
+        run, photos, model, EPOCHS, BATCH_SIZE, ALPHA, LR, HEAD_LR, FROZEN_STAGES, guide=guide
     )
     run.save(ccam.checkpoint(model, settings, classes, ["pet"]))
     run.finish({}, "train_ccam/evaluate_ccam.py", method="ccam_ecs", init=INIT)

@@ -12,9 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-import numpy as np
-
-from src import ccam, cli, data, evaluation, models, pictures, runs
+from src import ccam, cli, data, evaluation, models, runs
 from src.crf import CRF
 from src.errors import check_choice
 
@@ -40,9 +38,7 @@ def main(settings):
     if REFINE:
         crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
         outputs["masks_crf"] = ("ccam", THRESHOLD, crf)
-    index = np.concatenate([photos.test, photos.trainval])
-    metrics = evaluation.make_masks(run, photos, index, outputs, predict, IGNORE_BAND)
-    pictures.preview(run, photos, index, outputs)
+    metrics = evaluation.make_masks(run, photos, outputs, predict, IGNORE_BAND)
     run.finish(metrics, "train_unet/train_on_37CCAM_CRF.py")
 
 

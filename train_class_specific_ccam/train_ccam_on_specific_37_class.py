@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 from src import ccam, cli, data, models, runs, training
 
-EPOCHS = 5  # passes over trainval
+EPOCHS = 20  # passes over trainval
 BATCH_SIZE = 32  # photos a step, all of one class
 ALPHA = 0.8  # how fast SimMax's weight falls with the rank
 HEAD_LR = 0.01  # learning rate of the activation heads; the backbone is shared and stays as it is

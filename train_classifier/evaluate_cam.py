@@ -11,15 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-import numpy as np
-
-from src import cli, data, evaluation, models, pictures, runs
+from src import cli, data, evaluation, models, runs
 
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: the classifier
 SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
 THRESHOLD = 0.15  # of the map in [0, 1]; the pet is above it
 DELTA = 0.5  # ECS erases where the CAM is over this
-THETA = 0.8  # ECS takes over what the second look finds over this
+THETA = 0.15  # ECS takes over what the second look finds over this: the mask's own threshold
 
 
 def main(settings):
@@ -30,9 +28,7 @@ def main(settings):
     asked = evaluation.classes_to_ask(model, classes, photos, settings)
     predict = evaluation.cam_and_ecs(model, photos, asked, settings, SCALES, DELTA, THETA)
     outputs = {"masks": ("cam", THRESHOLD, None), "masks_ecs": ("ecs", THRESHOLD, None)}
-    index = np.concatenate([photos.test, photos.trainval])
-    metrics = evaluation.make_masks(run, photos, index, outputs, predict)
-    pictures.preview(run, photos, index, outputs)
+    metrics = evaluation.make_masks(run, photos, outputs, predict)
     run.finish(metrics, "train_ccam/train_ccam.py", init=INIT)
 
 

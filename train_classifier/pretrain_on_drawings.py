@@ -1,4 +1,4 @@
-"""Pretrain the backbone on labelled drawings of cats, dogs and eight other things, for want of ImageNet weights.
+"""Pretrain the backbone on labelled drawings (coat patterns, things, scenes alone), for want of ImageNet weights.
 
 Run:    python train_classifier/pretrain_on_drawings.py --weights drawings --backbone resnet18 --image-size 96
 Reads:  nothing; the drawings are made in memory and none of them is in the sample
@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from src import cli, compute, data, models, runs, sample, training
 
 WEIGHTS = "drawings"  # what later scripts call this run
-DRAWINGS = 1000  # labelled drawings
+DRAWINGS = 3000  # labelled drawings
 SIZE = 64  # pixels a side of them; small ones allow more passes in the same time
-EPOCHS = 12  # passes over them
-BATCH_SIZE = 16  # photos a step
-LR = 0.01  # learning rate, where the cosine schedule starts
+EPOCHS = 6  # passes over them
+BATCH_SIZE = 32  # photos a step
+LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
 
 
 def main(settings):
@@ -29,7 +29,7 @@ def main(settings):
     compute.seed_everything(settings.seed)
     photos, labels = (torch.from_numpy(x) for x in sample.pretext(DRAWINGS, SIZE, settings.seed))
     model = compute.place(models.untrained(settings.backbone, len(sample.PRETEXT_KINDS)))
-    optimizer = training.sgd([(model.parameters(), LR)])
+    optimizer = torch.optim.AdamW(model.parameters(), LR)
 
     def loss_of(index, generator):
         batch = data.augment(photos[index].to(compute.device()), generator)

@@ -11,9 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-import numpy as np
-
-from src import cli, compute, data, evaluation, pictures, runs, segmenters
+from src import cli, compute, data, evaluation, runs, segmenters
 from src.crf import CRF
 from src.errors import check_choice
 
@@ -34,9 +32,7 @@ def main(settings):
     outputs = {"masks": ("pet", None, None)}
     if REFINE:
         outputs["masks_crf"] = ("pet", None, CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT))
-    index = np.concatenate([photos.test, photos.trainval])
-    metrics = evaluation.make_masks(run, photos, index, outputs, predict)
-    pictures.preview(run, photos, index, outputs)
+    metrics = evaluation.make_masks(run, photos, outputs, predict)
     run.finish(metrics)
 
 

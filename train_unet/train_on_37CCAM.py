@@ -15,8 +15,8 @@ from src import cli, data, masks, runs, segmenters, training
 from src.errors import check_choice
 
 SEGMENTER = "unet"  # or lraspp_mobilenet_v3_large, deeplabv3_mobilenet_v3_large, deeplabv3_resnet50, fcn_resnet50
-SIZE = 64  # pixels a side it sees: what two cores train in minutes; the published U-Net saw 224
-EPOCHS = 6  # passes over trainval
+SIZE = 128  # pixels a side it sees: what two cores can train; the published U-Net saw 224
+EPOCHS = 20  # passes over trainval
 BATCH_SIZE = 8  # photos a step
 LR = 0.002  # learning rate of AdamW, where the cosine schedule starts
 
