@@ -30,7 +30,7 @@ def stages(settings, trimaps):
     if settings.weights == "drawings":
         yield "train_classifier/pretrain_on_drawings.py", {}, [], []
     for init in INITS[1:]:
-        yield f"train_classifier/train_classifier_{init}.py", {}, [], ["--epochs", "6", "--head-lr", "0.01"]
+        yield f"train_classifier/train_classifier_{init}.py", {}, [], []
     for init in INITS:
         yield "train_classifier/evaluate_cam.py", {"init": init}, [], ONE_SCALE
     for method in ("ccam", "ccam_ecs"):

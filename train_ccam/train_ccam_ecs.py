@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 from src import ccam, cli, compute, data, evaluation, models, runs, training
 
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: the classifier to start from
-EPOCHS = 2  # passes over trainval
+EPOCHS = 4  # passes over trainval
 BATCH_SIZE = 32  # photos a step; the loss compares every pair of them
 ALPHA = 0.8  # how fast SimMax's weight falls with the rank
 LR = 0.001  # learning rate of the backbone's stages that are not frozen, and of the fully connected layer
@@ -34,9 +34,7 @@ def main(settings):
     labels = evaluation.classes_to_ask(compute.place(start).eval(), classes, photos, settings)
     guide = {"labels": labels, "delta": DELTA, "theta": THETA, "ecs_weight": ECS_WEIGHT, "class_weight": CLASS_WEIGHT}
     model = ccam.CCAM(start, guided=True)
-    model = training.train_ccam(
-        run, photos, model, EPOCHS, BATCH_SIZE, ALPHA, LR, HEAD_LR, FROZEN_STAGES, guide=guide
-    )
+    model = training.train_ccam(run, photos, model, EPOCHS, BATCH_SIZE, ALPHA, LR, HEAD_LR, FROZEN_STAGES, guide=guide)
     run.save(ccam.checkpoint(model, settings, classes, ["pet"]))
     run.finish({}, "train_ccam/evaluate_ccam.py", method="ccam_ecs", init=INIT)
 

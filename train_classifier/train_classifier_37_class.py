@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 from src import cli, data, models, runs, training
 
-EPOCHS = 4  # passes over trainval
+EPOCHS = 6  # passes over trainval
 BATCH_SIZE = 16  # photos a step
 LR = 0.005  # learning rate of the backbone, where the cosine schedule starts
-HEAD_LR = 0.05  # learning rate of the new fully connected layer
+HEAD_LR = 0.01  # learning rate of the new fully connected layer
 FROZEN_STAGES = 3  # first stages of the backbone that stay as they are; 0 with random weights
 
 
