@@ -35,14 +35,16 @@ def maximum(maps):
 
 
 def upsample(maps, side):
-    """Bring maps of a padded, strided network to the photo: (N, h, w) to (N, side, side).
+    """Bring maps of a padded, strided network to the photo: (N, h, w) or (N, C, h, w) to `side` pixels a side.
 
     Each strided layer (3x3, padding 1, stride 2) centres output i on input 2i, so cell i of a map at stride 16 looks
     at pixel 16 i. Plain bilinear upsampling puts it at 16 i + 7.5, which moves every mask down and to the right by
     half a cell.
     """
-    padded = F.pad(maps[:, None].float(), (0, 1, 0, 1), mode="replicate")
-    return F.interpolate(padded, (side + 1, side + 1), mode="bilinear", align_corners=True)[:, 0, :side, :side]
+    if maps.ndim == 3:
+        return upsample(maps[:, None], side)[:, 0]
+    padded = F.pad(maps, (0, 1, 0, 1), mode="replicate")
+    return F.interpolate(padded, (side + 1, side + 1), mode="bilinear", align_corners=True)[..., :side, :side]
 
 
 def multi_scale(maps_of, photos, scales, flip=True):

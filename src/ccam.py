@@ -24,7 +24,7 @@ class CCAM(nn.Module):
         super().__init__()
         self.guided = guided
         self.backbone, self.fc = classifier.backbone, classifier.fc
-        channels = sum(self.backbone.channels)
+        channels = sum(self.backbone.channels[3:])
         self.heads = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, 1, 3, padding=1, bias=False), nn.BatchNorm2d(1)) for _ in range(heads)
         )

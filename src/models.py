@@ -31,23 +31,27 @@ class Backbone(nn.Module):
             block.downsample[0].stride = (1, 1)
             stem = nn.Sequential(network.conv1, network.bn1, network.relu, network.maxpool)
             stages = [stem, network.layer1, network.layer2, network.layer3, network.layer4]
-            self.channels = (network.layer4[0].conv1.in_channels, network.fc.in_features)
+            self.channels = (64, *(network.fc.in_features // shrink for shrink in (8, 4, 2, 1)))
         else:
             features = network.features
             features[14].conv[1][0].stride = (1, 1)
             stages = [features[:2], features[2:4], features[4:7], features[7:14], features[14:]]
-            self.channels = (96, network.last_channel)
+            self.channels = (16, 24, 32, 96, network.last_channel)
         self.stages = nn.ModuleList(stages)
         self.frozen = 0
 
-    def forward(self, photos):
-        """(N, 3, H, W) normalised photos to the last two stages' features, both (N, C, H/16, W/16)."""
-        before = None
+    def pyramid(self, photos):
+        """(N, 3, H, W) normalised photos to the features of all five stages, of self.channels channels."""
+        found = []
         for number, stage in enumerate(self.stages):
-            before = photos
             with torch.set_grad_enabled(torch.is_grad_enabled() and number >= self.frozen):
                 photos = stage(photos)
-        return before, photos
+            found.append(photos)
+        return found
+
+    def forward(self, photos):
+        """(N, 3, H, W) normalised photos to the last two stages' features, both (N, C, H/16, W/16)."""
+        return self.pyramid(photos)[3:]
 
     def freeze(self, stages):
         """Keep the first stages as they are, weights and BatchNorm statistics alike; 5 freezes everything."""
@@ -93,7 +97,7 @@ def untrained(name, num_classes):
     """
     network = _torchvision_network(name, None)
     backbone = Backbone(network)
-    return Classifier(backbone, nn.Linear(backbone.channels[1], num_classes))
+    return Classifier(backbone, nn.Linear(backbone.channels[-1], num_classes))
 
 
 def pretrained(settings):

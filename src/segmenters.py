@@ -1,14 +1,14 @@
-"""Segmentation networks: the U-Net, and torchvision's by name."""
+"""Segmentation networks: the U-Net, a U-Net around a pretrained backbone, and torchvision's by name."""
 
 import torch
 import torchvision
 from torch import nn
 
-from src import runs
+from src import cam, models, runs
 from src.errors import InputError, check_choice
 
 TORCHVISION = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50")
-SEGMENTERS = ("unet", *TORCHVISION)
+SEGMENTERS = ("unet", "backbone_unet", *TORCHVISION)
 CLASSES = 2  # of a mask: background and pet
 
 
@@ -46,6 +46,34 @@ def _twice(inputs, outputs):
     return nn.Sequential(*layers)
 
 
+class BackboneUNet(nn.Module):
+    """A U-Net whose way down is a backbone (models.Backbone) and whose way up ends at a quarter of the photo's side.
+
+    Args:
+        backbone: its last four stages are read, at strides 4, 8, 16 and 16.
+        width: channels of the way up.
+    """
+
+    def __init__(self, backbone, width=64):
+        super().__init__()
+        self.backbone = backbone
+        self.narrow = nn.ModuleList(_layer(channels, width, 1) for channels in backbone.channels[1:])
+        self.merge = nn.ModuleList(_layer(2 * width, width, 3) for _ in backbone.channels[2:])
+        self.score = nn.Conv2d(width, CLASSES, 1)
+
+    def forward(self, x):
+        """(N, 3, S, S) normalised photos to scores (N, 2, S, S)."""
+        *skips, y = (narrow(stage) for narrow, stage in zip(self.narrow, self.backbone.pyramid(x)[1:], strict=True))
+        for merge, skip in zip(self.merge, reversed(skips), strict=True):
+            y = merge(torch.cat([skip, y if y.shape == skip.shape else cam.upsample(y, skip.shape[-1])], dim=1))
+        return cam.upsample(self.score(y), x.shape[-1])
+
+
+def _layer(inputs, outputs, kernel):
+    convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU(True))
+
+
 class _OutOnly(nn.Module):
     """torchvision's segmenters return a dict; this returns its "out"."""
 
@@ -57,8 +85,8 @@ class _OutOnly(nn.Module):
         return self.network(x)["out"]
 
 
-def build(name, imagenet=False):
-    """A segmenter by name; `imagenet` starts torchvision's from an ImageNet backbone (downloaded).
+def untrained(name, backbone):
+    """A segmenter by name, with random weights; `backbone` names that of "backbone_unet".
 
     Raises:
         InputError: unknown name.
@@ -66,17 +94,39 @@ def build(name, imagenet=False):
     check_choice("segmenter", name, SEGMENTERS)
     if name == "unet":
         return UNet()
-    start = "IMAGENET1K_V1" if imagenet else None
-    try:
-        network = torchvision.models.get_model(name, weights=None, weights_backbone=start, num_classes=CLASSES)
-    except OSError as error:
-        raise InputError(f"the ImageNet weights for {name} were not downloaded ({error})") from None
-    return _OutOnly(network)
+    if name == "backbone_unet":
+        return BackboneUNet(models.untrained(backbone, CLASSES).backbone)
+    return _OutOnly(torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=CLASSES))
 
 
-def checkpoint(model, name, size):
+def initial(name, settings):
+    """A segmenter to train: around the network of --backbone and --weights, or torchvision's, from ImageNet if asked.
+
+    Raises:
+        InputError: unknown name, or weights that cannot be had.
+    """
+    if name == "backbone_unet":
+        return BackboneUNet(models.pretrained(settings).backbone)
+    if name in TORCHVISION and settings.weights == "imagenet":
+        try:
+            network = torchvision.models.get_model(
+                name, weights=None, weights_backbone="IMAGENET1K_V1", num_classes=CLASSES
+            )
+        except OSError as error:
+            raise InputError(f"the ImageNet weights for {name} were not downloaded ({error})") from None
+        return _OutOnly(network)
+    return untrained(name, settings.backbone)
+
+
+def checkpoint(model, name, settings, size):
     """The plain dict from which `load` rebuilds a segmenter; `size` is the side it was trained at."""
-    return {"network": "segmenter", "segmenter": name, "size": size, "state": model.state_dict()}
+    return {
+        "network": "segmenter",
+        "segmenter": name,
+        "backbone": settings.backbone,
+        "size": size,
+        "state": model.state_dict(),
+    }
 
 
 def load(path):
@@ -84,6 +134,6 @@ def load(path):
     saved = runs.load_tensors(path)
     if saved.get("network") != "segmenter":
         raise InputError(f"{path} holds a {saved.get('network')}, not a segmenter")
-    model = build(saved["segmenter"])
+    model = untrained(saved["segmenter"], saved["backbone"])
     model.load_state_dict(saved["state"])
     return model, saved["size"]

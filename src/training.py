@@ -226,7 +226,7 @@ def _decide_polarity(run, photos, model, head_of, chunk=64):
 
 
 def train_segmenter(run, photos, labels_of, name, size, epochs, batch_size, lr):
-    """Train a segmenter on masks and save it.
+    """Train a segmenter on masks, save it and leave it in evaluation mode.
 
     Args:
         labels_of: function, photo index to uint8 (size, size) labels with 255 where uncertain.
@@ -234,7 +234,7 @@ def train_segmenter(run, photos, labels_of, name, size, epochs, batch_size, lr):
         size: side in pixels of what it sees.
     """
     compute.seed_everything(run.settings.seed)
-    model = compute.place(segmenters.build(name, run.settings.weights == "imagenet"))
+    model = compute.place(segmenters.initial(name, run.settings))
     decay, free = ([p for p in model.parameters() if (p.ndim > 1) == wanted] for wanted in (True, False))
     optimizer = torch.optim.AdamW([{"params": decay}, {"params": free, "weight_decay": 0.0}], lr, weight_decay=0.01)
     labels = {int(i): labels_of(i) for i in tqdm(photos.trainval, "reading masks", disable=None)}
@@ -249,4 +249,5 @@ def train_segmenter(run, photos, labels_of, name, size, epochs, batch_size, lr):
         return {"loss": F.cross_entropy(scores, wanted, ignore_index=masks.IGNORE, reduction="sum") / certain}
 
     fit(run, model, optimizer, lambda generator: data.batches(photos.trainval, batch_size, generator), loss_of, epochs)
-    run.save(segmenters.checkpoint(model, name, size))
+    run.save(segmenters.checkpoint(model, name, run.settings, size))
+    return model

@@ -1,13 +1,14 @@
 """CAM, ECS, CCAM: against pencil and paper."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from src import cam, ccam, ecs, models, training
+from src import cam, ccam, compute, data, ecs, models, training
 
 
 def test_cam_is_the_weighted_sum_of_features():
@@ -111,6 +112,44 @@ def test_ccam_loss_is_symmetric_and_polarity_is_told_by_the_border():
     assert ccam.border_minus_inside(pet) < 0 < ccam.border_minus_inside(-pet)
 
 
+def test_ccam_loss_stays_finite_and_exact_under_autocast():
+    """Equal foregrounds and backgrounds: their cosine of 0.9995 is 1 in bf16, where log(1 - cos) is infinite."""
+    features, logits = torch.ones(4, 6, 14, 14), torch.zeros(4, 14, 14)
+    expected = ccam.loss(features, logits, 0.25)
+    with torch.autocast("cpu", torch.bfloat16):
+        under = ccam.loss(features, logits, 0.25)
+    assert torch.isfinite(under) and torch.equal(under, expected)
+
+
+def test_a_guided_ccam_shows_its_probability_and_one_left_alone_its_logit():
+    torch.manual_seed(0)
+    photos, head = torch.rand(2, 3, 64, 64), np.zeros(2, np.int64)
+    alone = ccam.CCAM(models.untrained("resnet18", 2)).eval()
+    guided = ccam.CCAM(models.untrained("resnet18", 2), guided=True).eval()
+    guided.load_state_dict(alone.state_dict())
+    with torch.no_grad():
+        logits = alone.logits(alone.features(photos)[0])
+        torch.testing.assert_close(alone.maps(photos, head), logits.relu())
+        torch.testing.assert_close(guided.maps(photos, head), logits.sigmoid())
+
+
+def test_features_once_are_those_of_the_photo_or_of_its_mirror_image(settings, tmp_path):
+    photos = data.load(settings)
+    model = ccam.CCAM(models.untrained("resnet18", 2)).eval()
+    views = training._features_once(SimpleNamespace(settings=settings, path=tmp_path), photos, model)
+    index, generator = photos.trainval[[5, 0, 3]], torch.Generator().manual_seed(0)
+    batch = compute.normalise(photos.batch(index))
+    with torch.no_grad():
+        plain, mirrored = model.features(batch)[0], model.features(batch.flip(-1))[0]
+    seen = set()
+    for _ in range(8):
+        for got, one, other in zip(views(index, generator), plain, mirrored, strict=True):
+            side = int((got - one).abs().max() > (got - other).abs().max())
+            torch.testing.assert_close(got, (one, other)[side], rtol=2e-3, atol=2e-3)
+            seen.add(side)
+    assert seen == {0, 1}
+
+
 def test_every_parameter_trains_but_the_frozen_ones():
     """Published CCAM leaves its head and every BatchNorm out of its optimiser's groups; ours does not."""
     model = ccam.CCAM(models.untrained("resnet18", 3))
@@ -127,7 +166,7 @@ def test_backbones_have_stride_16_and_frozen_stages_do_not_move(name):
     backbone = models.untrained(name, 2).backbone.freeze(2).train()
     before = {k: v.clone() for k, v in backbone.stages[:2].state_dict().items()}
     c4, c5 = backbone(torch.rand(2, 3, 64, 64))
-    assert c4.shape == (2, backbone.channels[0], 4, 4) and c5.shape == (2, backbone.channels[1], 4, 4)
+    assert c4.shape == (2, backbone.channels[3], 4, 4) and c5.shape == (2, backbone.channels[4], 4, 4)
     c5.sum().backward()
     assert all(torch.equal(before[k], v) for k, v in backbone.stages[:2].state_dict().items())
     assert all(p.grad is None for p in backbone.stages[:2].parameters())

@@ -43,16 +43,16 @@ def test_crf_follows_the_photo_and_keeps_confidence():
     assert np.array_equal(unmoved, rough > 0.5)
 
 
-@pytest.mark.parametrize("name", ["unet", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
+@pytest.mark.parametrize("name", ["unet", "backbone_unet", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
 def test_segmenters_score_every_pixel(name):
-    model = segmenters.build(name).eval()
+    model = segmenters.untrained(name, "resnet18").eval()
     with torch.no_grad():
         assert model(torch.rand(2, 3, 48, 48)).shape == (2, 2, 48, 48)
 
 
 def test_unknown_segmenter():
     with pytest.raises(InputError, match="unknown segmenter 'wnet'"):
-        segmenters.build("wnet")
+        segmenters.untrained("wnet", "resnet18")
 
 
 def test_augment_moves_photo_and_mask_alike():
