@@ -1,12 +1,18 @@
-"""Where and how the arithmetic is done: device, autocast, memory layout, seeds. Scripts do not mention any of it."""
+"""Where and how the arithmetic is done: device, autocast, layout, seeds, processes. Scripts do not mention any of it."""
 
 import ctypes
 import os
 import random
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch.distributed.nn.functional import all_gather
+from tqdm import tqdm
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which every pretrained backbone expects
 STD = (0.229, 0.224, 0.225)
@@ -27,8 +33,101 @@ _keep_freed_memory()
 
 
 def device():
-    """The first GPU, or the CPU."""
+    """This process's GPU, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def start():
+    """Join the other processes that torchrun started, if it did: one a GPU (NCCL), or several on CPUs (gloo)."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def stop():
+    """Part from the other processes."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def processes():
+    """How many processes work together; 1 without torchrun."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank():
+    """Number of this process, 0 for the one that writes files and logs."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+@contextmanager
+def main_process_first():
+    """The other processes enter when the first has left: what it makes, they find. If it fails, they end silently."""
+    went_well = [True]
+    if rank() > 0:
+        dist.broadcast_object_list(went_well, 0)
+        if not went_well[0]:
+            sys.exit(2)
+    try:
+        yield
+    except BaseException:
+        went_well[0] = False
+        raise
+    finally:
+        if rank() == 0 and processes() > 1:
+            dist.broadcast_object_list(went_well, 0)
+
+
+def share(batch):
+    """This process's part of a sequence or of a tensor's first dimension: every processes()-th item."""
+    return batch[rank() :: processes()]
+
+
+def gather(values):
+    """The opposite of `share`, with gradient: (n, ...) of each process to (N, ...) of all, in the batch's order.
+
+    A loss of gathered values is the same in every process and equal to that of a single process with the whole batch.
+    """
+    if processes() == 1:
+        return values
+    count = total(torch.tensor([len(values)], device=values.device)).item()
+    longest = -(-count // processes())
+    padded = F.pad(values, (0, 0) * (values.ndim - 1) + (0, longest - len(values)))
+    return torch.stack(all_gather(padded), dim=1).flatten(0, 1)[:count]
+
+
+def total(values):
+    """Sum of a tensor over the processes, without gradient."""
+    if processes() > 1:
+        values = values.clone()
+        dist.all_reduce(values)
+    return values
+
+
+def average_gradients(parameters):
+    """Mean of the gradients over the processes, in one message."""
+    if processes() > 1:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        flat = total(torch.cat([g.flatten() for g in gradients])) / processes()
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
+
+
+def share_buffers(module):
+    """Give every process the first one's BatchNorm statistics."""
+    if processes() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def gather_objects(value):
+    """The values of all processes, a list."""
+    if processes() == 1:
+        return [value]
+    found = [None] * processes()
+    dist.all_gather_object(found, value)
+    return found
 
 
 def seed_everything(seed):
@@ -60,6 +159,21 @@ def autocast(settings):
 def full_precision():
     """Context that turns autocast off: for sums and cosines that bf16 would round away."""
     return torch.autocast(device().type, enabled=False)
+
+
+def progress(items=None, title=None, **options):
+    """tqdm's bar, on a terminal and from the first process only."""
+    return tqdm(items, title, disable=True if rank() else None, **options)
+
+
+def threads():
+    """A pool with one thread a core for work on single photos; inside, torch does not start threads of its own."""
+    return ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+
+
+def group_size():
+    """How many photos to hand to a thread at once: a GPU wants many, a core's cache one."""
+    return 8 if torch.cuda.is_available() else 1
 
 
 def place(module):

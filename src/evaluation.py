@@ -1,14 +1,13 @@
 """What a trained network says of photos: classes, maps, and the masks made of them, in chunks of photo indices."""
 
-import os
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from loky import ProcessPoolExecutor
-from tqdm import tqdm
 
-from src import cam, compute, crf, data, ecs, masks, metrics, pictures
+from src import cam, compute, data, ecs, masks, metrics, pictures
 
 
 @torch.inference_mode()
@@ -18,11 +17,13 @@ def predict_classes(model, photos, index, settings, among=None, chunk=64):
     Args:
         among: only the first so many classes are candidates; None: all.
     """
-    found = []
-    for some in data.chunks(index, chunk):
+    found = {}
+    for some in compute.share(data.chunks(index, chunk)):
         with compute.autocast(settings):
-            found.append(model(compute.normalise(photos.batch(some)))[:, :among].argmax(1).cpu().numpy())
-    return np.concatenate(found)
+            classes = model(compute.normalise(photos.batch(some)))[:, :among].argmax(1)
+        found.update(zip(some.tolist(), classes.tolist(), strict=True))
+    found = dict(chain.from_iterable(part.items() for part in compute.gather_objects(found)))
+    return np.array([found[int(i)] for i in index], np.int64)
 
 
 def classes_to_ask(model, classes, photos, settings):
@@ -105,42 +106,50 @@ def make_masks(run, photos, outputs, predict, ignore_band=0.0, chunk=32):
         dict with "test" and "trainval" (and "test_<x>" for a folder masks_<x>) -> metrics.summarise, and "oracle":
         the best threshold with its IoU, a diagnostic that looked at the truth. Without trimaps: empty.
     """
-    for folder, (_, _, refine) in outputs.items():
-        (run.path / folder).mkdir(exist_ok=True)
-        if refine is not None:
-            crf.available()
+    for folder in outputs:
+        (run.path / folder).mkdir(exist_ok=True)  # by whichever process comes first
     truth = photos.has_trimaps()
     if not truth:
         run.log("no trimaps here: masks are made but not scored")
     split = {int(i): "test" for i in photos.test} | {int(i): "trainval" for i in photos.trainval}
     index = np.concatenate([photos.test, photos.trainval])
-    counts, sweeps = {}, {}
-    bar = tqdm(total=len(index), desc="masks", unit="photo", disable=None)
-    with ProcessPoolExecutor(os.cpu_count()) as pool:  # whose workers do not import the script, and so no torch
-        for some in data.chunks(index, chunk):
+    counts, sweeps, group = {}, {}, compute.group_size()
+    own = compute.share(index)
+    bar = compute.progress(title="masks", total=len(own), unit="photo")
+    with compute.threads() as pool:
+        for some in data.chunks(own, chunk):
             maps = predict(some)
             for folder, (name, threshold, refine) in outputs.items():
                 values = maps[name] if threshold is None else masks.probability(maps[name], threshold)
                 at = None if threshold is None or refine is not None else masks.probability(masks.ORACLE, threshold)
-                done = [
-                    pool.submit(
-                        masks.finish, photos.paths[i], photos.trimap_path(i) if truth else None,
-                        value.astype(np.float16), run.path / folder / f"{photos.names[i]}.png", refine, ignore_band, at,
-                    )
+                items = [
+                    (photos.paths[i], photos.trimap_path(i) if truth else None, value,
+                     run.path / folder / f"{photos.names[i]}.png")
                     for i, value in zip(some, values, strict=True)
                 ]  # fmt: skip
-                for i, (count, swept) in zip(some, (job.result() for job in done), strict=True):
+                finish = partial(masks.finish, refine=refine, ignore_band=ignore_band, sweep=at)
+                done = chain.from_iterable(
+                    pool.map(finish, [items[k : k + group] for k in range(0, len(items), group)])
+                )
+                for i, (count, swept) in zip(some, done, strict=True):
                     key = split[int(i)] + folder.removeprefix("masks")
                     counts.setdefault(key, []).append(count)
                     sweeps.setdefault(key, []).append(swept)
             bar.update(len(some))
     bar.close()
-    pictures.preview(run, photos, index, outputs)
+    counts, sweeps = (_merge(compute.gather_objects(found)) for found in (counts, sweeps))
+    if compute.rank() == 0:
+        pictures.preview(run, photos, index, outputs)
     if not truth:
         return {}
     scores = {key: metrics.summarise(counts[key]) for key in sorted(counts)}
     best = {key: _best(np.array(swept)) for key, swept in sweeps.items() if swept[0] is not None}
     return scores | ({"oracle": best} if best else {})
+
+
+def _merge(parts):
+    """One dict of lists from each process to one of all."""
+    return {key: [value for part in parts for value in part.get(key, [])] for key in dict.fromkeys(chain(*parts))}
 
 
 def _best(counts):

@@ -1,4 +1,4 @@
-"""From maps to masks at the photo's own size: threshold, dense CRF, palette PNG, counts. Free of torch."""
+"""From maps to masks at the photo's own size: threshold, dense CRF, palette PNG, counts."""
 
 import os
 
@@ -57,18 +57,35 @@ def ground_truth(path, size=None):
     return (read_trimap(path, size) != metrics.BACKGROUND).astype(np.uint8)
 
 
-def finish(photo_path, trimap_path, prob, mask_path, refine, ignore_band, sweep):
-    """One photo: probability to its own size, CRF, PNG; pixel counts at 0.5 and over the sweep (None: no trimap)."""
-    photo = images.decode(photo_path)
-    height, width = photo.shape[:2]
-    full = np.array(Image.fromarray(prob.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+def finish(items, refine, ignore_band, sweep):
+    """Probabilities to the photos' own size, CRF, PNG, and pixel counts at 0.5 and over the sweep.
+
+    Args:
+        items: list of (photo's path, trimap's path or None, probability (S, S), path of the mask to write).
+        refine: crf.CRF or None.
+        ignore_band: of `label`.
+        sweep: rising thresholds, or None.
+
+    Returns:
+        list of (metrics.confusion, metrics.sweep or None), both None without a trimap.
+    """
+    photos = [images.decode(photo_path) for photo_path, *_ in items]
+    full = []
+    for photo, (_, _, prob, _) in zip(photos, items, strict=True):
+        image = Image.fromarray(prob.astype(np.float32))
+        full.append(np.array(image.resize(photo.shape[1::-1], Image.Resampling.BILINEAR)))
     if refine is not None:
-        full = crf.refine(photo, full, refine)
-    save(mask_path, label(full, ignore_band))
-    if trimap_path is None:
-        return None, None
+        full = crf.refine(photos, full, refine)
+    found = []
+    for prob, (_, trimap_path, _, mask_path) in zip(full, items, strict=True):
+        save(mask_path, label(prob, ignore_band))
+        found.append((None, None) if trimap_path is None else _count(prob, trimap_path, sweep))
+    return found
+
+
+def _count(prob, trimap_path, sweep):
     trimap = read_trimap(trimap_path)
-    if trimap.shape != full.shape:
-        raise InputError(f"{trimap_path.name}: trimap is {trimap.shape}, its photo {full.shape}")
-    swept = None if sweep is None else metrics.sweep(full, trimap, sweep)
-    return metrics.confusion(full > 0.5, trimap), swept
+    if trimap.shape != prob.shape:
+        raise InputError(f"{trimap_path.name}: trimap is {trimap.shape}, its photo {prob.shape}")
+    swept = None if sweep is None else metrics.sweep(prob, trimap, sweep)
+    return metrics.confusion(prob > 0.5, trimap), swept

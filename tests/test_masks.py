@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src import crf, data, masks, segmenters
+from src import crf, data, images, masks, painter, segmenters
 from src.errors import InputError
 
 
@@ -32,15 +32,35 @@ def test_crf_follows_the_photo_and_keeps_confidence():
     rough = np.zeros((40, 60), np.float32)
     rough[6:26, 16:41] = 1
     prob = 0.3 + 0.4 * rough
-    refined = crf.refine(photo, prob, crf.CRF(bilateral_srgb=10, bilateral_compat=4)) > 0.5
+    refined = crf.refine([photo], [prob], crf.CRF(bilateral_srgb=10, bilateral_compat=4))[0] > 0.5
 
     def iou(mask):
         return (mask & truth).sum() / (mask | truth).sum()
 
     assert iou(refined) > iou(rough > 0.5) + 0.2
     sure = np.where(rough > 0, 1 - 1e-4, 1e-4)
-    unmoved = crf.refine(photo, sure, crf.CRF(gaussian_compat=0.01, bilateral_compat=0.01)) > 0.5
+    unmoved = crf.refine([photo], [sure], crf.CRF(gaussian_compat=0.01, bilateral_compat=0.01))[0] > 0.5
     assert np.array_equal(unmoved, rough > 0.5)
+
+
+@pytest.mark.parametrize("constants", [crf.CRF(), crf.CRF(bilateral_srgb=10, bilateral_compat=4), crf.CRF(2, 5, 30)])
+def test_crf_agrees_with_pydensecrf(constants, drawn):
+    densecrf = pytest.importorskip("pydensecrf.densecrf", reason="pydensecrf2 is for Python 3.10 to 3.12")
+    photos = [images.decode(path) for path in sorted((drawn / "oxford-iiit-pet" / "images").iterdir())[::5]]
+    rng = np.random.default_rng(0)
+    rough = [painter.noise(rng, *photo.shape[:2], cells=6).astype(np.float32) for photo in photos]
+    ours = crf.refine(photos, rough, constants)
+    for photo, prob, found in zip(photos, rough, ours, strict=True):
+        height, width = prob.shape
+        field = densecrf.DenseCRF2D(width, height, 2)
+        pet = np.clip(prob, 1e-4, 1 - 1e-4)
+        field.setUnaryEnergy(-np.log(np.stack([1 - pet, pet])).reshape(2, -1).astype(np.float32))
+        field.addPairwiseGaussian(sxy=constants.gaussian_sxy, compat=constants.gaussian_compat)
+        field.addPairwiseBilateral(constants.bilateral_sxy, constants.bilateral_srgb, photo, constants.bilateral_compat)
+        theirs = np.array(field.inference(constants.iterations))[1].reshape(height, width)
+        assert np.abs(found - theirs).mean() < 1e-4
+        assert ((found > 0.5) == (theirs > 0.5)).mean() >= 0.9999
+        assert np.abs(found - prob).mean() > 0.05  # and it did something
 
 
 @pytest.mark.parametrize("name", ["unet", "backbone_unet", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
@@ -58,9 +78,11 @@ def test_unknown_segmenter():
 def test_augment_moves_photo_and_mask_alike():
     ramp = torch.arange(32.0).expand(4, 3, 32, 32) * 7
     labels = (ramp[:, 0] > 112).to(torch.uint8)
-    photos, moved = data.augment(ramp, torch.Generator().manual_seed(0), labels, brightness=0)
+    photos, moved = data.augment(
+        ramp, data.randomness(range(4), torch.Generator().manual_seed(0)), labels, brightness=0
+    )
     edge = (photos[:, 0] > 112) != (moved == 1)
     assert edge.float().mean() < 0.05
     assert not torch.equal(photos[0], photos[1])
-    again, _ = data.augment(ramp, torch.Generator().manual_seed(0), labels, brightness=0)
+    again, _ = data.augment(ramp, data.randomness(range(4), torch.Generator().manual_seed(0)), labels, brightness=0)
     assert torch.equal(photos, again)
