@@ -38,7 +38,13 @@ class CCAM(nn.Module):
 
     def logits(self, features, head=0):
         """(N, h, w) float32 logits of one head; its sigmoid is the map P of the paper. Polarity is not applied."""
-        return self.heads[head](features)[:, 0].float()
+        convolution, norm = self.heads[head]
+        maps = convolution(features)
+        if self.training:  # with the statistics of the whole batch, not of this process's share
+            maps = compute.share(norm(compute.gather(maps)))
+        else:
+            maps = norm(maps)
+        return maps[:, 0].float()
 
     def maps(self, photos, heads):
         """Maps before normalisation, (N, h, w) >= 0: P where the training was guided, else ReLU of the logits.
@@ -90,12 +96,12 @@ def sim_min(foreground, background):
 
 
 def loss(features, logits, alpha):
-    """CCAM's loss: SimMax(fg) + SimMax(bg) + SimMin(fg, bg), a scalar, in full precision.
+    """CCAM's loss: SimMax(fg) + SimMax(bg) + SimMin(fg, bg), a scalar, in full precision, over all processes' photos.
 
     In bf16 a cosine of 0.9995 is 1, and its logarithm in SimMin infinite.
     """
     with compute.full_precision():
-        foreground, background = contrast(features, logits)
+        foreground, background = (compute.gather(vectors) for vectors in contrast(features, logits))
         return sim_max(foreground, alpha) + sim_max(background, alpha) + sim_min(foreground, background)
 
 

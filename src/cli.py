@@ -1,7 +1,6 @@
 """Constants become flags: `cli.run(main, globals())` at the end of a script is all its command line."""
 
 import argparse
-import os
 import re
 import sys
 from pathlib import Path
@@ -97,10 +96,10 @@ def run(main, script, argv=None):
     """Seed everything and run `main(settings)`; what the user can put right is one line on stderr and exit code 2."""
     try:
         settings = override(script, argv)
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise InputError("one process at a time: several would write the same run directory")
+        compute.start()
         compute.seed_everything(settings.seed)
         main(settings)
+        compute.stop()
     except InputError as error:
         sys.exit(_say(f"error: {error}", 2))
     except KeyboardInterrupt:

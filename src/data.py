@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from src import download, images
+from src import compute, download, images
 from src.errors import InputError
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -98,6 +98,11 @@ def load(settings, background=False):
     Raises:
         InputError: no dataset there, lists and photos do not match, or photos cannot be read.
     """
+    with compute.main_process_first():
+        return _load(settings, background)
+
+
+def _load(settings, background):
     root = download.prepare(Path(settings.data_root), background)
     pets = root / "oxford-iiit-pet"
     lists = {split: pets / "annotations" / f"{split}.txt" for split in ("trainval", "test")}
@@ -263,12 +268,20 @@ def batches(index, size, generator):
     return chunks(np.asarray(index)[torch.randperm(len(index), generator=generator).numpy()], size)
 
 
-def augment(photos, generator, masks=None, smallest=0.6, brightness=0.2):
+def randomness(index, generator):
+    """Random numbers of this process's part of a batch for `augment`, (n, 5) in [0, 1).
+
+    They are drawn for the whole batch on the CPU, so they do not depend on the device or on the number of processes.
+    """
+    return compute.share(torch.rand(5, len(index), generator=generator).T)
+
+
+def augment(photos, random, masks=None, smallest=0.6, brightness=0.2):
     """Random crop (resized back), horizontal flip and brightness, the same crop and flip for photo and mask.
 
     Args:
         photos: uint8 or float (N, 3, H, W), 0..255.
-        generator: CPU torch.Generator; all randomness comes from it, on every device.
+        random: float (N, 5) in [0, 1), of `randomness`.
         masks: optional uint8 (N, H, W), resampled to the nearest pixel.
         smallest: smallest side of the crop as a fraction of the photo's; 1 only flips.
         brightness: photos are multiplied by 1 +- this.
@@ -277,7 +290,7 @@ def augment(photos, generator, masks=None, smallest=0.6, brightness=0.2):
         float (N, 3, H, W) photos; with masks, (photos, int64 masks).
     """
     count, where = len(photos), photos.device
-    random = torch.rand(5, count, generator=generator).to(where)
+    random = random.T.to(where)
     scale = smallest + (1 - smallest) * random[0]
     flip = torch.where(random[1] < 0.5, -1.0, 1.0)
     theta = torch.zeros(count, 2, 3, device=where)

@@ -1,5 +1,6 @@
 """Run directories: runs/<stage>/seed<N>/ is written by one stage and read by the next."""
 
+import copy
 import csv
 import json
 import os
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 import torchvision
 
-from src import cli
+from src import cli, compute
 from src.errors import InputError
 
 
@@ -132,7 +133,12 @@ class Run:
         self.stage = stage_name(settings.script, **variant)
         self.path = directory(settings, settings.script, **variant)
         self.start = time.time()
-        config = self._config()
+        with compute.main_process_first():
+            if compute.rank() == 0:
+                self._open()
+
+    def _open(self):
+        settings, config = self.settings, self._config()
         if finished(self.path) and not settings.overwrite:
             raise InputError(f"{self.path} is finished; --overwrite runs it anew")
         if settings.overwrite and self.path.exists():
@@ -158,17 +164,29 @@ class Run:
             "commit": _commit(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
                          "torchvision": torchvision.__version__},
+            "processes": compute.processes(),
             "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
         }  # fmt: skip
 
     def log(self, text):
         """Print a line and keep it in log.txt."""
+        if compute.rank():
+            return
         print(text, flush=True)
         with (self.path / "log.txt").open("a", encoding="utf-8") as file:
             file.write(text + "\n")
 
+    def part(self, name):
+        """A folder of this run with a training of its own, such as a round; what it logs goes into this run's log."""
+        part = copy.copy(self)
+        part.path, part.log = self.path / name, self.log
+        part.path.mkdir(exist_ok=True)
+        return part
+
     def row(self, epoch, values):
         """Append a row to metrics.csv; `epoch` counts from 1. Rows of an interrupted later epoch are dropped."""
+        if compute.rank():
+            return
         path = self.path / "metrics.csv"
         rows = []
         if path.exists():
@@ -184,7 +202,8 @@ class Run:
 
     def keep(self, state):
         """Save what an interrupted training needs to go on; `finish` removes it."""
-        save_tensors(self.path / "resume.pt", state)
+        if compute.rank() == 0:
+            save_tensors(self.path / "resume.pt", state)
 
     def resume(self):
         """What `keep` saved last, or None."""
@@ -193,7 +212,8 @@ class Run:
 
     def save(self, checkpoint):
         """Write checkpoint.pt: a plain dict of tensors and constructor arguments."""
-        save_tensors(self.path / "checkpoint.pt", checkpoint)
+        if compute.rank() == 0:
+            save_tensors(self.path / "checkpoint.pt", checkpoint)
 
     def finish(self, metrics, next_script=None, **next_variant):
         """Write summary.json, remove what only a resume needs, and print score, place and next command.
@@ -202,6 +222,8 @@ class Run:
             metrics: dict split -> dict of fractions in 0..1 (and, under other names, whatever else was measured).
             next_script: the script that reads this run, with its variant.
         """
+        if compute.rank():
+            return
         cuda = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         seconds = round(time.time() - self.start, 1)

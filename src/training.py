@@ -7,7 +7,6 @@ import time
 import numpy as np
 import torch
 import torch.nn.functional as F
-from tqdm import tqdm
 
 from src import cam, ccam, compute, data, ecs, evaluation, masks, models, pictures, segmenters
 from src.errors import InputError
@@ -23,7 +22,8 @@ def fit(run, model, optimizer, make_batches, loss_of, epochs):
         model: already placed on the device; left in evaluation mode.
         optimizer: its learning rates are where the schedule starts.
         make_batches: function, torch.Generator to the list of batches of one epoch.
-        loss_of: function, (batch, torch.Generator) to a dict of scalar tensors; "loss" is minimised.
+        loss_of: function, (batch, torch.Generator) to a dict of scalar tensors; "loss" is minimised. With several
+            processes it computes on its share of the batch, gathers, and returns what one process would.
         epochs: passes over the data.
 
     Raises:
@@ -45,7 +45,7 @@ def fit(run, model, optimizer, make_batches, loss_of, epochs):
         batches = make_batches(generator)
         model.train()
         sums = {}
-        for step, batch in enumerate(tqdm(batches, f"epoch {epoch}/{epochs}", disable=None, leave=False)):
+        for step, batch in enumerate(compute.progress(batches, f"epoch {epoch}/{epochs}", leave=False)):
             progress = (epoch - 1 + step / len(batches)) / epochs
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * (1 + math.cos(math.pi * progress)) / 2
@@ -53,9 +53,11 @@ def fit(run, model, optimizer, make_batches, loss_of, epochs):
                 parts = loss_of(batch, generator)
             optimizer.zero_grad(set_to_none=True)
             parts["loss"].backward()
+            compute.average_gradients(model.parameters())
             optimizer.step()
             for name, value in parts.items():  # summed on the device: reading each would wait for it
                 sums[name] = sums.get(name, 0) + value.detach().float()
+        compute.share_buffers(model)
         row = {name: float(total) / len(batches) for name, total in sums.items()}
         if not math.isfinite(row["loss"]):
             raise InputError(f"the loss became {row['loss']} in epoch {epoch} of {run.path}; try a lower learning rate")
@@ -65,7 +67,8 @@ def fit(run, model, optimizer, make_batches, loss_of, epochs):
         run.log(f"epoch {epoch}/{epochs}: {figures}, {seconds:.0f} s, {seconds * (epochs - epoch):.0f} s left")
         run.keep({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
     model.eval()
-    pictures.curves(run.path)
+    if compute.rank() == 0:
+        pictures.curves(run.path)
 
 
 def sgd(groups):
@@ -101,8 +104,9 @@ def train_classifier(run, photos, labels, classes, start, epochs, batch_size, lr
     optimizer = sgd([(model.backbone.parameters(), lr), (model.fc.parameters(), head_lr)])
 
     def loss_of(index, generator):
-        batch = data.augment(photos.batch(index).to(compute.device()), generator)
-        scores, wanted = model(compute.normalise(batch)).float(), labels[index]
+        batch = photos.batch(compute.share(index)).to(compute.device())
+        batch = compute.normalise(data.augment(batch, data.randomness(index, generator)))
+        scores, wanted = compute.gather(model(batch).float()), labels[index]
         return {
             "loss": F.cross_entropy(scores, wanted, label_smoothing=0.1),
             "accuracy": (scores.argmax(1) == wanted).float().mean(),
@@ -150,7 +154,8 @@ def train_ccam(run, photos, model, epochs, batch_size, alpha, lr, head_lr, froze
         if cached:
             features = cached(index, generator)
         else:
-            batch = compute.normalise(data.augment(photos.batch(index).to(compute.device()), generator))
+            batch = photos.batch(compute.share(index)).to(compute.device())
+            batch = compute.normalise(data.augment(batch, data.randomness(index, generator)))
             features, last = model.features(batch)
         logits = model.logits(features, head_of[index[0]])
         parts = {"loss": ccam.loss(features, logits, alpha)}
@@ -173,12 +178,13 @@ def _features_once(run, photos, model, chunk=32):
     bytes a view (0.5 MB for MobileNetV2 and 1.2 MB for ResNet-50 at 224 px).
 
     Returns:
-        function, (photo indices (n,), torch.Generator) to features (n, C, h, w) of a random view of each.
+        function, (photo indices (n,), torch.Generator) to features (n, C, h, w) of a random view of each photo of
+        this process's share.
     """
     row_of = np.zeros(len(photos.names), np.int64)
     row_of[photos.trainval] = np.arange(len(photos.trainval))
     cache = None
-    for some in tqdm(data.chunks(photos.trainval, chunk), "features", disable=None, leave=False):
+    for some in compute.progress(data.chunks(photos.trainval, chunk), "features", leave=False):
         batch = compute.normalise(photos.batch(some))
         for view, looked in enumerate((batch, batch.flip(-1))):
             with compute.autocast(run.settings):
@@ -190,7 +196,8 @@ def _features_once(run, photos, model, chunk=32):
 
     def random_views(index, generator):
         views = torch.randint(2, (len(index),), generator=generator).numpy()
-        return torch.from_numpy(cache[row_of[index], views]).to(compute.device()).float()
+        chosen = cache[row_of[compute.share(index)], compute.share(views)]
+        return torch.from_numpy(chosen).to(compute.device()).float()
 
     return random_views
 
@@ -198,13 +205,14 @@ def _features_once(run, photos, model, chunk=32):
 def _ecs_losses(model, batch, last, logits, index, guide):
     """Classification loss and MSE to the ECS-CAM; the target is made by the network as it is, without gradient."""
     labels = torch.from_numpy(guide["labels"][index]).to(batch.device)
-    scores = model.fc(last.mean(dim=(2, 3))).float()
+    own = compute.share(labels)
+    scores = compute.gather(model.fc(last.mean(dim=(2, 3))).float())
     with torch.no_grad():
-        first = cam.class_maps(last, model.fc.weight, labels)
-        look = lambda erased: cam.class_maps(model.features(erased)[1], model.fc.weight, labels)  # noqa: E731
+        first = cam.class_maps(last, model.fc.weight, own)
+        look = lambda erased: cam.class_maps(model.features(erased)[1], model.fc.weight, own)  # noqa: E731
         _, target = ecs.cam_and_ecs(look, batch, guide["delta"], guide["theta"], first)
     classify = F.cross_entropy(scores, labels)
-    pull = F.mse_loss(logits.sigmoid(), target)
+    pull = F.mse_loss(compute.gather(logits.sigmoid()), compute.gather(target))
     extra = guide["class_weight"] * classify + guide["ecs_weight"] * pull
     return {"extra": extra, "class_loss": classify, "ecs_loss": pull}
 
@@ -213,11 +221,12 @@ def _ecs_losses(model, batch, last, logits, index, guide):
 def _decide_polarity(run, photos, model, head_of, chunk=64):
     """Set model.polarity of each head from the border band of its maps over the photos it was trained on."""
     border = np.zeros(len(photos.names))
-    for some in data.chunks(photos.trainval, chunk):
+    for some in compute.share(data.chunks(photos.trainval, chunk)):
         with compute.autocast(run.settings):
             features, _ = model.features(compute.normalise(photos.batch(some)))
             logits = torch.stack([model.logits(f[None], head_of[i])[0] for f, i in zip(features, some, strict=True)])
         border[some] = ccam.border_minus_inside(logits).cpu().numpy()
+    border = sum(compute.gather_objects(border))
     for head in range(len(model.heads)):
         own = photos.trainval[head_of[photos.trainval] == head]
         model.polarity[head] = -1.0 if len(own) and border[own].mean() > 0 else 1.0
@@ -237,15 +246,16 @@ def train_segmenter(run, photos, labels_of, name, size, epochs, batch_size, lr):
     model = compute.place(segmenters.initial(name, run.settings))
     decay, free = ([p for p in model.parameters() if (p.ndim > 1) == wanted] for wanted in (True, False))
     optimizer = torch.optim.AdamW([{"params": decay}, {"params": free, "weight_decay": 0.0}], lr, weight_decay=0.01)
-    labels = {int(i): labels_of(i) for i in tqdm(photos.trainval, "reading masks", disable=None)}
+    labels = {int(i): labels_of(i) for i in compute.progress(photos.trainval, "reading masks")}
 
     def loss_of(index, generator):
-        batch = photos.batch(index).to(compute.device()).float()
+        own = compute.share(index)
+        batch = photos.batch(own).to(compute.device()).float()
         batch = F.interpolate(batch, (size, size), mode="bilinear", antialias=True)
-        wanted = torch.from_numpy(np.stack([labels[int(i)] for i in index])).to(compute.device())
-        batch, wanted = data.augment(batch, generator, wanted)
+        wanted = torch.from_numpy(np.stack([labels[int(i)] for i in own])).to(compute.device())
+        batch, wanted = data.augment(batch, data.randomness(index, generator), wanted)
         scores = model(compute.normalise(batch)).float()
-        certain = (wanted != masks.IGNORE).sum().clamp_min(1)
+        certain = compute.total((wanted != masks.IGNORE).sum()).clamp_min(1) / compute.processes()
         return {"loss": F.cross_entropy(scores, wanted, ignore_index=masks.IGNORE, reduction="sum") / certain}
 
     fit(run, model, optimizer, lambda generator: data.batches(photos.trainval, batch_size, generator), loss_of, epochs)

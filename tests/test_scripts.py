@@ -113,12 +113,6 @@ def test_corrupt_photo_stops_training_by_name_before_anything_is_written(script)
     assert code == 0 and f"left out 1 photo of 20 unreadable: {photo.name}" in out
 
 
-def test_several_processes_are_refused(script, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, err = script("train_ccam/train_ccam.py")
-    assert code == 2 and "one process at a time" in err and not script.runs_root.exists()
-
-
 def test_commands_are_copied_whole(settings):
     settings.seed, settings.skip_bad_photos = 4, True
     text = runs.command(settings, "train_ccam/evaluate_ccam.py", method="ccam", init="37_bg")

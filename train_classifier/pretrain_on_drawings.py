@@ -32,8 +32,9 @@ def main(settings):
     optimizer = torch.optim.AdamW(model.parameters(), LR)
 
     def loss_of(index, generator):
-        batch = data.augment(photos[index].to(compute.device()), generator)
-        scores, wanted = model(compute.normalise(batch)).float(), labels[index].to(compute.device())
+        batch = photos[compute.share(index)].to(compute.device())
+        batch = compute.normalise(data.augment(batch, data.randomness(index, generator)))
+        scores, wanted = compute.gather(model(batch).float()), labels[index].to(compute.device())
         return {"loss": F.cross_entropy(scores, wanted), "accuracy": (scores.argmax(1) == wanted).float().mean()}
 
     training.fit(run, model, optimizer, lambda g: data.batches(range(DRAWINGS), BATCH_SIZE, g), loss_of, EPOCHS)

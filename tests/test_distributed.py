@@ -1,0 +1,84 @@
+"""Two processes under torchrun (gloo, CPU, fp32) do what one does."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import ROOT, TINY
+
+
+@pytest.fixture
+def torchrun(script, tmp_path):
+    """Function: run a script in two processes with run directories of their own; returns the finished process."""
+
+    def run(path, *flags):
+        words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", ROOT / path]
+        words += [*flags, *TINY, "--data-root", script.data_root, "--runs-root", tmp_path / "two"]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run([str(w) for w in words], capture_output=True, text=True, cwd="/", env=env, timeout=300)
+
+    run.runs_root = tmp_path / "two"
+    return run
+
+
+def both(script, torchrun, path, *flags):
+    code, _, err = script(path, *flags)
+    assert code == 0, err
+    done = torchrun(path, *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def checkpoints(script, torchrun, stage):
+    paths = [root / stage / "seed0" / "checkpoint.pt" for root in (script.runs_root, torchrun.runs_root)]
+    return [torch.load(path, weights_only=True)["state"] for path in paths]
+
+
+def test_ccam_of_two_processes_is_that_of_one(script, torchrun):
+    """20 steps of uneven batches (2 + 1 photos): the loss compares all photos of a batch, and BatchNorm sees them."""
+    out = both(
+        script, torchrun, "train_class_specific_ccam/train_ccam_on_specific_37_class.py", "--epochs", "5", "--no-amp"
+    )
+    assert out.count("epoch 5/5") == 1  # one process logs
+    one, two = checkpoints(script, torchrun, "train_ccam_on_specific_37_class")
+    start = json.loads((torchrun.runs_root / "train_ccam_on_specific_37_class/seed0/config.json").read_text())
+    assert start["processes"] == 2
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4, msg=name)
+    flags = ("--scales", "1.0", "--no-amp")
+    both(script, torchrun, "train_class_specific_ccam/generate_masks.py", *flags)
+    folders = [root / "generate_masks_specific_37_class/seed0" for root in (script.runs_root, torchrun.runs_root)]
+    scores = [json.loads((folder / "summary.json").read_text())["metrics"] for folder in folders]
+    assert scores[1]["test"]["photos"] == 8 and scores[1]["trainval_crf"]["photos"] == 12
+    assert scores[1]["test"]["pet_iou"] == pytest.approx(scores[0]["test"]["pet_iou"], abs=0.01)
+    names = sorted(path.name for path in (folders[0] / "masks_crf").iterdir())
+    assert names == sorted(path.name for path in (folders[1] / "masks_crf").iterdir())
+    for name in names:
+        masks = [np.array(Image.open(folder / "masks_crf" / name)) for folder in folders]
+        assert (masks[0] == masks[1]).mean() > 0.99
+
+
+def test_classifier_of_two_processes_is_that_of_one(script, torchrun):
+    """Photos are augmented alike, and the classification loss is that of the whole batch."""
+    flags = ("--epochs", "4", "--batch-size", "3", "--frozen-stages", "5", "--no-amp")
+    both(script, torchrun, "train_classifier/train_classifier_cat_dog.py", *flags)
+    one, two = checkpoints(script, torchrun, "train_classifier_cat_dog")
+    torch.testing.assert_close(two["fc.weight"], one["fc.weight"], rtol=1e-4, atol=1e-5)
+
+
+def test_segmenter_and_ccam_with_ecs_train_in_two_processes(script, torchrun):
+    """Their BatchNorm sees each process's own photos, so they are not the same as in one; they end, and are scored."""
+    for path, flags in (("train_unet/train_on_gt.py", ["--size", "32"]), ("train_ccam/train_ccam_ecs.py", [])):
+        done = torchrun(path, "--epochs", "1", *flags)
+        assert done.returncode == 0, done.stderr
+    rows = (torchrun.runs_root / "train_on_gt" / "seed0" / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 2 and float(rows[1].split(",")[1]) > 0
+    again = torchrun("train_unet/train_on_gt.py", "--size", "32")
+    assert again.returncode != 0 and again.stderr.count("is finished; --overwrite runs it anew") == 1
+    assert "[rank1]: Traceback" not in again.stderr
