@@ -36,14 +36,14 @@ def stages(settings, trimaps):
     for method in ("ccam", "ccam_ecs"):
         for init in INITS:
             refine = ["--refine"] if (method, init) == ("ccam", "pretrained") else []  # a cell of Table 3
-            short = ["--epochs", "10"] if method == "ccam_ecs" else []  # the drawn sample has few photos a pass
+            short = ["--epochs", "6"] if method == "ccam_ecs" else []  # the drawn sample has few photos a pass
             yield f"train_ccam/train_{method}.py", {"init": init}, [], short
             yield "train_ccam/evaluate_ccam.py", {"method": method, "init": init}, refine, ONE_SCALE
     for model in SPECIFIC:
         yield f"train_class_specific_ccam/train_ccam_on_{model}.py", {}, [], []
         yield "train_class_specific_ccam/generate_masks.py", {"model": model}, [], ONE_SCALE
     for model in UNETS if trimaps else UNETS[:-1]:
-        yield f"train_unet/{model}.py", {}, [], ["--size", "64", "--epochs", "12"]
+        yield f"train_unet/{model}.py", {}, [], ["--size", "64", "--epochs", "10"]
         yield "train_unet/evaluate_unet.py", {"model": model}, [], []
 
 
