@@ -1,4 +1,4 @@
-"""Where and how the arithmetic is done: device, autocast, layout, seeds, processes. Scripts do not mention any of it."""
+"""Where and how the arithmetic is done: device, autocast, layout, seeds, processes. Scripts mention none of it."""
 
 import ctypes
 import os
