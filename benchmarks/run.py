@@ -204,7 +204,7 @@ def class_specific(classes=6, each=8, epochs=20):
             with tempfile.TemporaryDirectory() as folder, compute.autocast(settings(not plain)):
                 if not plain:
                     run = SimpleNamespace(settings=settings(True), path=Path(folder))
-                    views = training._features_once(run, Photos(), model)
+                    views = training.features_once(run, Photos(), model)
                 for head in range(classes):
                     index = np.arange(head * each, (head + 1) * each)
                     for _ in range(epochs):

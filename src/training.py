@@ -164,14 +164,14 @@ def train_ccam(run, photos, model, epochs, batch_size, alpha, lr, head_lr, froze
             parts["loss"] = parts["loss"] + parts.pop("extra")
         return parts
 
-    cached = None if guide or frozen_stages < 5 else _features_once(run, photos, model)
+    cached = None if guide or frozen_stages < 5 else features_once(run, photos, model)
     fit(run, model, optimizer, make_batches, loss_of, epochs)
     _decide_polarity(run, photos, model, head_of)
     return model
 
 
 @torch.inference_mode()
-def _features_once(run, photos, model, chunk=32):
+def features_once(run, photos, model, chunk=32):
     """Compute the features of each trainval photo and of its mirror image, for a backbone that does not change.
 
     They are float16 in a nameless file of the run directory, so that memory does not grow with the photos: 2 C h w

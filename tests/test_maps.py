@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from src import cam, ccam, compute, data, ecs, models, training
+from src import cam, ccam, compute, data, ecs, ensemble, masks, models, training
 
 
 def test_cam_is_the_weighted_sum_of_features():
@@ -133,10 +133,10 @@ def test_a_guided_ccam_shows_its_probability_and_one_left_alone_its_logit():
         torch.testing.assert_close(guided.maps(photos, head), logits.sigmoid())
 
 
-def test_features_once_are_those_of_the_photo_or_of_its_mirror_image(settings, tmp_path):
+def testfeatures_once_are_those_of_the_photo_or_of_its_mirror_image(settings, tmp_path):
     photos = data.load(settings)
     model = ccam.CCAM(models.untrained("resnet18", 2)).eval()
-    views = training._features_once(SimpleNamespace(settings=settings, path=tmp_path), photos, model)
+    views = training.features_once(SimpleNamespace(settings=settings, path=tmp_path), photos, model)
     index, generator = photos.trainval[[5, 0, 3]], torch.Generator().manual_seed(0)
     batch = compute.normalise(photos.batch(index))
     with torch.no_grad():
@@ -182,3 +182,22 @@ def test_folding_batchnorm_changes_nothing(name):
     before = model.eval()(photos).detach()
     with torch.inference_mode():
         torch.testing.assert_close(models.for_inference(model)(photos), before, rtol=1e-3, atol=1e-4)
+
+
+def test_otsu_parts_two_heaps():
+    rng = np.random.default_rng(0)
+    for low, high in ((0.1, 0.7), (0.02, 0.3)):
+        heaps = np.concatenate([rng.normal(low, 0.02, 3000), rng.normal(high, 0.02, 1000)]).clip(0, 1)
+        threshold = ensemble.otsu(heaps.reshape(1, 50, 80))[0]
+        assert low + 0.06 < threshold < high - 0.06
+    assert 0 <= ensemble.otsu(np.zeros((1, 4, 4)))[0] <= 1
+
+
+def test_ensemble_is_the_mean_of_probabilities_over_each_threshold():
+    maps = np.zeros((2, 8, 8), np.float32)
+    maps[:, 2:6, 2:6] = 0.9
+    other = maps[:, ::-1, :] * 0.5
+    found = ensemble.average([lambda index: maps[index], lambda index: other[index]])(np.array([0, 1]))["pet"]
+    by_hand = [masks.probability(one, ensemble.otsu(one)[:, None, None]) for one in (maps, other)]
+    np.testing.assert_allclose(found, (by_hand[0] + by_hand[1]) / 2, rtol=1e-6)
+    assert found[0, 3, 3] > 0.9 and found[0, 0, 0] < 0.5

@@ -128,3 +128,14 @@ def test_readme_commands_exist():
     assert all((ROOT / path).is_file() for path in named)
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
     assert set(re.findall(r"(?:`|^)make (\w+)", text, re.M)) <= set(targets)
+
+
+def test_benchmark_times_both_ways(tmp_path):
+    words = ["--work", "ecs_cam", "overhead", "--side", "32", "--batch", "2", "--seconds", "0.1", "--json"]
+    done = subprocess.run([sys.executable, str(ROOT / "benchmarks/run.py"), *words, str(tmp_path / "rates.json")],
+                          capture_output=True, text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "rates.json").read_text())
+    assert [row["work"] for row in rows] == ["ecs_cam", "overhead"]
+    assert all(set(row) == {"work", "plain", "ours", "ratio", "of_limit", "peak_mb"} for row in rows)
+    assert all(row["ratio"] == pytest.approx(row["ours"] / row["plain"]) and row["peak_mb"] > 50 for row in rows)

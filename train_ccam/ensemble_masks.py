@@ -1,0 +1,36 @@
+"""Average the maps of several methods, refine the mean by the dense CRF, and mark what remains uncertain.
+
+Run:    python train_ccam/ensemble_masks.py
+Reads:  the finished runs of MEMBERS
+Writes: runs/ensemble_masks/seed0/ (masks/ and masks_crf/, uncertain pixels 255)
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
+
+from src import cli, data, ensemble, evaluation, runs
+from src.crf import CRF
+
+MEMBERS = ("ccam pretrained", "ccam cat_dog_bg", "specific cat_dog")  # methods and what each started from
+SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
+DELTA = 0.5  # ECS erases where the CAM is over this
+THETA = 0.15  # ECS takes over what the second look finds over this
+IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
+BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
+BILATERAL_COMPAT = 4.0  # weight of that pull
+
+
+def main(settings):
+    photos = data.load(settings)
+    members = [ensemble.member(name, settings, photos, SCALES, DELTA, THETA) for name in MEMBERS]
+    run = runs.Run(settings)
+    crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
+    outputs = {"masks": ("pet", None, None), "masks_crf": ("pet", None, crf)}
+    metrics = evaluation.make_masks(run, photos, outputs, ensemble.average(members), IGNORE_BAND)
+    run.finish(metrics, "train_unet/train_on_ensemble.py")
+
+
+if __name__ == "__main__":
+    cli.run(main, globals())

@@ -1,0 +1,42 @@
+"""Train the segmenter of train_on_ensemble.py on the ground truth: the bound of what the ensemble can give.
+
+Run:    python train_unet/train_on_ensemble_gt.py
+Reads:  the trimaps of trainval; the border counts as pet, as in the score
+Writes: runs/train_on_ensemble_gt/seed0/ (checkpoint.pt, masks/ and masks_crf/)
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
+
+from src import cli, data, evaluation, masks, runs, segmenters, training
+from src.crf import CRF
+from src.errors import check_choice
+
+SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet or one of torchvision's
+SIZE = 224  # pixels a side it sees
+EPOCHS = 8  # passes over trainval
+BATCH_SIZE = 16  # photos a step
+LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
+BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
+BILATERAL_COMPAT = 4.0  # weight of that pull
+
+
+def main(settings):
+    photos = data.load(settings)
+    check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
+    run = runs.Run(settings)
+
+    def labels_of(i):
+        return masks.ground_truth(photos.trimap_path(i), SIZE)
+
+    model = training.train_segmenter(run, photos, labels_of, SEGMENTER, SIZE, EPOCHS, BATCH_SIZE, LR)
+    crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
+    outputs = {"masks": ("pet", None, None), "masks_crf": ("pet", None, crf)}
+    predict = evaluation.segmenter(model, photos, SIZE, settings)
+    run.finish(evaluation.make_masks(run, photos, outputs, predict))
+
+
+if __name__ == "__main__":
+    cli.run(main, globals())
