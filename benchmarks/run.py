@@ -85,8 +85,14 @@ def network(plain, heads=1):
     return model.to(compute.device()) if plain else compute.place(model)
 
 
-def settings(amp, side=None):
-    return SimpleNamespace(amp=amp, seed=0, image_size=side or SIDE)
+def looker(plain):
+    """The network for inference: as it is, or with BatchNorm folded."""
+    model = network(plain).eval()
+    return model if plain else models.for_inference(model)
+
+
+def settings(amp):
+    return SimpleNamespace(amp=amp, seed=0, image_size=SIDE)
 
 
 def trainer(model, loss_of, amp):
@@ -123,8 +129,7 @@ def inference():
     photos = photos_of(BATCH, SIDE)
 
     def way(plain):
-        model = network(plain).eval()
-        model = model if plain else models.for_inference(model)
+        model = looker(plain)
 
         @torch.inference_mode()
         def step():
@@ -141,8 +146,7 @@ def ccam_map():
     photos = photos_of(BATCH, SIDE)
 
     def way(plain):
-        model = network(plain).eval()
-        model = model if plain else models.for_inference(model)
+        model = looker(plain)
 
         @torch.inference_mode()
         def maps(batch):

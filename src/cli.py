@@ -50,6 +50,13 @@ def _add_flag(group, name, default, note):
     group.add_argument(flag, dest=name, default=default, help=note.replace("%", "%%") + " (%(default)s)", **kind)
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse with one line for a mistake, without the usage before it."""
+
+    def error(self, message):
+        self.exit(2, f"error: {message}; --help lists the flags\n")
+
+
 def override(script, argv=None):
     """Parse flags built from the constants of a script and of this file.
 
@@ -67,7 +74,7 @@ def override(script, argv=None):
     A misspelt flag or a value of the wrong type ends the program with one line and exit code 2.
     """
     own, shared = constants(script), constants(globals())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         description=script["__doc__"], allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     experiment = parser.add_argument_group("this experiment")

@@ -3,6 +3,10 @@
 import numpy as np
 
 from src import ccam, evaluation, masks, models, runs
+from src.errors import check_choice
+
+METHODS = ("cam", "ecs", "ccam", "ccam_ecs", "specific")
+SPECIFIC = ("cat_dog", "specific_37_class")
 
 
 def otsu(maps, bins=64):
@@ -32,11 +36,15 @@ def member(name, settings, photos, scales, delta, theta):
     """Predictor of one method's maps, photo indices (n,) to (n, S, S) in [0, 1], from its finished run.
 
     Args:
-        name: "<method> <init>" with the method cam, ecs, ccam or ccam_ecs, or "specific cat_dog",
-            "specific specific_37_class".
+        name: "<method> <init>", or "specific cat_dog", "specific specific_37_class" for class-specific CCAM.
         delta, theta: of ECS.
+
+    Raises:
+        InputError: no such method or start, or its run is missing.
     """
     method, _, init = name.partition(" ")
+    check_choice("method of a member", method, METHODS)
+    check_choice("start of a member", init, SPECIFIC if method == "specific" else models.INITS)
     if method in ("cam", "ecs"):
         model, classes = models.initial(settings, init)
         model = models.for_inference(model)

@@ -231,7 +231,8 @@ class Run:
             numbers = {k: v for k, v in values.items() if isinstance(v, float)}
             if numbers:
                 self.log(f"{split}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
-        (self.path / "resume.pt").unlink(missing_ok=True)
+        for path in self.path.rglob("resume.pt"):  # of its parts, too
+            path.unlink()
         write_json(
             self.path / "summary.json",
             {"stage": self.stage, "seed": self.settings.seed, "seconds": seconds,

@@ -130,6 +130,12 @@ def test_readme_commands_exist():
     assert set(re.findall(r"(?:`|^)make (\w+)", text, re.M)) <= set(targets)
 
 
+@pytest.mark.parametrize("member", ["foo pretrained", "ccam foo", "specific 37_class"])
+def test_unknown_members_of_the_ensemble(script, member):
+    code, _, err = script("train_ccam/ensemble_masks.py", "--members", member)
+    assert code == 2 and "unknown" in err and len(err.splitlines()) == 1
+
+
 def test_benchmark_times_both_ways(tmp_path):
     words = ["--work", "ecs_cam", "overhead", "--side", "32", "--batch", "2", "--seconds", "0.1", "--json"]
     done = subprocess.run([sys.executable, str(ROOT / "benchmarks/run.py"), *words, str(tmp_path / "rates.json")],
