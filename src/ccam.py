@@ -1,5 +1,6 @@
 """CCAM: class-agnostic activation maps from contrast between foreground and background (Xie et al., CVPR 2022)."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -36,15 +37,26 @@ class CCAM(nn.Module):
         before, last = self.backbone(photos)
         return torch.cat([before, last], dim=1), last
 
-    def logits(self, features, head=0):
-        """(N, h, w) float32 logits of one head; its sigmoid is the map P of the paper. Polarity is not applied."""
+    def logits(self, features, head=0, count=None):
+        """(N, h, w) float32 logits of one head; its sigmoid is the map P of the paper. Polarity is not applied.
+
+        `count` is that of `compute.gather`: the photos of the whole batch, of which these are a process's share.
+        """
         convolution, norm = self.heads[head]
         maps = convolution(features)
         if self.training:  # with the statistics of the whole batch, not of this process's share
-            maps = compute.share(norm(compute.gather(maps)))
+            maps = compute.share(norm(compute.gather(maps, count)))
         else:
             maps = norm(maps)
         return maps[:, 0].float()
+
+    def logits_of(self, features, heads):
+        """Logits (N, h, w) of features (N, C, h, w), each photo's from its own head (N,)."""
+        logits = features.new_empty(len(features), *features.shape[2:], dtype=torch.float32)
+        for head in np.unique(heads):
+            own = compute.upload(np.flatnonzero(heads == head))
+            logits[own] = self.logits(features[own], int(head))
+        return logits
 
     def maps(self, photos, heads):
         """Maps before normalisation, (N, h, w) >= 0: P where the training was guided, else ReLU of the logits.
@@ -53,9 +65,8 @@ class CCAM(nn.Module):
             photos: (N, 3, H, W) normalised photos.
             heads: (N,) which head to ask for each photo.
         """
-        features, _ = self.features(photos)
-        logits = torch.stack([self.logits(f[None], int(h))[0] for f, h in zip(features, heads, strict=True)])
-        logits = logits * self.polarity[heads].view(-1, 1, 1)
+        logits = self.logits_of(self.features(photos)[0], heads)
+        logits = logits * self.polarity[compute.upload(heads)].view(-1, 1, 1)
         return logits.sigmoid() if self.guided else logits.relu()
 
 
@@ -83,11 +94,11 @@ def sim_max(vectors, alpha):
     if count < 2:
         return vectors.sum() * 0
     cosine = _cosine(vectors, vectors)
-    partners = cosine.masked_fill(torch.eye(count, dtype=torch.bool, device=cosine.device), -torch.inf)
+    itself = torch.eye(count, dtype=torch.bool, device=cosine.device)
+    partners = cosine.masked_fill(itself, -torch.inf)
     rank = partners.argsort(dim=1, descending=True).argsort(dim=1)  # 0 for the nearest
     weight = torch.exp(-alpha * rank.float())
-    pairs = ~torch.eye(count, dtype=torch.bool, device=cosine.device)
-    return (-cosine.log() * weight)[pairs].mean()
+    return (-cosine.log() * weight).masked_fill(itself, 0).sum() / (count * (count - 1))
 
 
 def sim_min(foreground, background):
@@ -95,13 +106,13 @@ def sim_min(foreground, background):
     return -(1 - _cosine(foreground, background)).log().mean()
 
 
-def loss(features, logits, alpha):
+def loss(features, logits, alpha, count=None):
     """CCAM's loss: SimMax(fg) + SimMax(bg) + SimMin(fg, bg), a scalar, in full precision, over all processes' photos.
 
-    In bf16 a cosine of 0.9995 is 1, and its logarithm in SimMin infinite.
+    `count` is that of `compute.gather`. In bf16 a cosine of 0.9995 is 1, and its logarithm in SimMin infinite.
     """
     with compute.full_precision():
-        foreground, background = (compute.gather(vectors) for vectors in contrast(features, logits))
+        foreground, background = (compute.gather(vectors, count) for vectors in contrast(features, logits))
         return sim_max(foreground, alpha) + sim_max(background, alpha) + sim_min(foreground, background)
 
 

@@ -1,6 +1,7 @@
 """Where and how the arithmetic is done: device, autocast, layout, seeds, processes. Scripts mention none of it."""
 
 import ctypes
+import functools
 import os
 import random
 import sys
@@ -84,14 +85,18 @@ def share(batch):
     return batch[rank() :: processes()]
 
 
-def gather(values):
+def gather(values, count=None):
     """The opposite of `share`, with gradient: (n, ...) of each process to (N, ...) of all, in the batch's order.
 
     A loss of gathered values is the same in every process and equal to that of a single process with the whole batch.
+
+    Args:
+        values: this process's.
+        count: N; asking the processes for it would make the GPU wait. None: every process has as many.
     """
     if processes() == 1:
         return values
-    count = total(torch.tensor([len(values)], device=values.device)).item()
+    count = count or len(values) * processes()
     longest = -(-count // processes())
     padded = F.pad(values, (0, 0) * (values.ndim - 1) + (0, longest - len(values)))
     return torch.stack(all_gather(padded), dim=1).flatten(0, 1)[:count]
@@ -176,6 +181,22 @@ def group_size():
     return 8 if torch.cuda.is_available() else 1
 
 
+def unfinished():
+    """How many chunks of masks may be in the threads' hands while the device predicts the next.
+
+    A GPU need not wait for them; on a CPU both would want the same cores.
+    """
+    return 1 if torch.cuda.is_available() else 0
+
+
+def upload(values):
+    """An array or tensor as a tensor on the device; through pinned memory, so that no earlier work is waited for."""
+    tensor = torch.as_tensor(values)
+    if torch.cuda.is_available() and not tensor.is_cuda:
+        return tensor.pin_memory().to(device(), non_blocking=True)
+    return tensor
+
+
 def place(module):
     """Move a module to the device, in channels_last (the layout in which convolutions run fastest on both kinds)."""
     return module.to(device(), memory_format=torch.channels_last)
@@ -183,7 +204,10 @@ def place(module):
 
 def normalise(photos):
     """uint8 or float (N, 3, H, W) photos in 0..255 to the normalised float32 tensor, on the device, channels_last."""
-    photos = photos.to(device(), non_blocking=True).float()
-    mean = torch.tensor(MEAN, device=photos.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=photos.device).view(1, 3, 1, 1) * 255
-    return ((photos - mean) / std).contiguous(memory_format=torch.channels_last)
+    mean, std = _channel_statistics()
+    return ((upload(photos).float() - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+@functools.cache
+def _channel_statistics():
+    return [255 * torch.tensor(values, device=device()).view(1, 3, 1, 1) for values in (MEAN, STD)]

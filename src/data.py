@@ -290,7 +290,7 @@ def augment(photos, random, masks=None, smallest=0.6, brightness=0.2):
         float (N, 3, H, W) photos; with masks, (photos, int64 masks).
     """
     count, where = len(photos), photos.device
-    random = random.T.to(where)
+    random = compute.upload(random).T
     scale = smallest + (1 - smallest) * random[0]
     flip = torch.where(random[1] < 0.5, -1.0, 1.0)
     theta = torch.zeros(count, 2, 3, device=where)

@@ -79,7 +79,7 @@ def sgd(groups):
         if parameters and rate:
             options.append({"params": [p for p in parameters if p.ndim > 1], "lr": rate, "weight_decay": WEIGHT_DECAY})
             options.append({"params": [p for p in parameters if p.ndim <= 1], "lr": rate, "weight_decay": 0.0})
-    return torch.optim.SGD(options, momentum=MOMENTUM, nesterov=True)
+    return torch.optim.SGD(options, momentum=MOMENTUM, nesterov=True, fused=True)
 
 
 def train_classifier(run, photos, labels, classes, start, epochs, batch_size, lr, head_lr, frozen_stages):
@@ -99,14 +99,13 @@ def train_classifier(run, photos, labels, classes, start, epochs, batch_size, lr
     start.fc = torch.nn.Linear(start.fc.in_features, len(classes))
     model = compute.place(start)
     model.backbone.freeze(frozen_stages)
-    labels = torch.from_numpy(labels).to(compute.device())
     learn = np.concatenate([photos.trainval, photos.background])
     optimizer = sgd([(model.backbone.parameters(), lr), (model.fc.parameters(), head_lr)])
 
     def loss_of(index, generator):
-        batch = photos.batch(compute.share(index)).to(compute.device())
+        batch = compute.upload(photos.batch(compute.share(index)))
         batch = compute.normalise(data.augment(batch, data.randomness(index, generator)))
-        scores, wanted = compute.gather(model(batch).float()), labels[index]
+        scores, wanted = compute.gather(model(batch).float(), len(index)), compute.upload(labels[index])
         return {
             "loss": F.cross_entropy(scores, wanted, label_smoothing=0.1),
             "accuracy": (scores.argmax(1) == wanted).float().mean(),
@@ -117,7 +116,7 @@ def train_classifier(run, photos, labels, classes, start, epochs, batch_size, lr
     metrics = {}
     for split, index in (("test", photos.test), ("trainval", photos.trainval)):
         if len(index):
-            right = evaluation.predict_classes(model, photos, index, run.settings) == labels.cpu().numpy()[index]
+            right = evaluation.predict_classes(model, photos, index, run.settings) == labels[index]
             metrics[split] = {"accuracy": float(right.mean()), "photos": len(index)}
     return metrics
 
@@ -154,11 +153,11 @@ def train_ccam(run, photos, model, epochs, batch_size, alpha, lr, head_lr, froze
         if cached:
             features = cached(index, generator)
         else:
-            batch = photos.batch(compute.share(index)).to(compute.device())
+            batch = compute.upload(photos.batch(compute.share(index)))
             batch = compute.normalise(data.augment(batch, data.randomness(index, generator)))
             features, last = model.features(batch)
-        logits = model.logits(features, head_of[index[0]])
-        parts = {"loss": ccam.loss(features, logits, alpha)}
+        logits = model.logits(features, head_of[index[0]], len(index))
+        parts = {"loss": ccam.loss(features, logits, alpha, len(index))}
         if guide:
             parts |= _ecs_losses(model, batch, last, logits, index, guide)
             parts["loss"] = parts["loss"] + parts.pop("extra")
@@ -170,49 +169,57 @@ def train_ccam(run, photos, model, epochs, batch_size, alpha, lr, head_lr, froze
     return model
 
 
+def scratch(run, kind, shape):
+    """An array in a nameless file of the run directory, so that memory does not grow with the photos."""
+    return np.memmap(tempfile.TemporaryFile(dir=run.path), kind, "w+", shape=shape)
+
+
+def rows(photos):
+    """Row of each photo in an array of the trainval photos, int64 (P+B,)."""
+    row_of = np.zeros(len(photos.names), np.int64)
+    row_of[photos.trainval] = np.arange(len(photos.trainval))
+    return row_of
+
+
 @torch.inference_mode()
 def features_once(run, photos, model, chunk=32):
     """Compute the features of each trainval photo and of its mirror image, for a backbone that does not change.
 
-    They are float16 in a nameless file of the run directory, so that memory does not grow with the photos: 2 C h w
-    bytes a view (0.5 MB for MobileNetV2 and 1.2 MB for ResNet-50 at 224 px).
+    They are float16 in a file, 2 C h w bytes a view (0.5 MB for MobileNetV2 and 1.2 MB for ResNet-50 at 224 px).
 
     Returns:
         function, (photo indices (n,), torch.Generator) to features (n, C, h, w) of a random view of each photo of
         this process's share.
     """
-    row_of = np.zeros(len(photos.names), np.int64)
-    row_of[photos.trainval] = np.arange(len(photos.trainval))
-    cache = None
+    row_of, cache = rows(photos), None
     for some in compute.progress(data.chunks(photos.trainval, chunk), "features", leave=False):
         batch = compute.normalise(photos.batch(some))
         for view, looked in enumerate((batch, batch.flip(-1))):
             with compute.autocast(run.settings):
                 features = model.features(looked)[0].half().cpu().numpy()
             if cache is None:
-                shape = (len(photos.trainval), 2, *features.shape[1:])
-                cache = np.memmap(tempfile.TemporaryFile(dir=run.path), np.float16, "w+", shape=shape)
+                cache = scratch(run, np.float16, (len(photos.trainval), 2, *features.shape[1:]))
             cache[row_of[some], view] = features
 
     def random_views(index, generator):
         views = torch.randint(2, (len(index),), generator=generator).numpy()
         chosen = cache[row_of[compute.share(index)], compute.share(views)]
-        return torch.from_numpy(chosen).to(compute.device()).float()
+        return compute.upload(chosen).float()
 
     return random_views
 
 
 def _ecs_losses(model, batch, last, logits, index, guide):
     """Classification loss and MSE to the ECS-CAM; the target is made by the network as it is, without gradient."""
-    labels = torch.from_numpy(guide["labels"][index]).to(batch.device)
+    labels = compute.upload(guide["labels"][index])
     own = compute.share(labels)
-    scores = compute.gather(model.fc(last.mean(dim=(2, 3))).float())
+    scores = compute.gather(model.fc(last.mean(dim=(2, 3))).float(), len(index))
     with torch.no_grad():
         first = cam.class_maps(last, model.fc.weight, own)
         look = lambda erased: cam.class_maps(model.features(erased)[1], model.fc.weight, own)  # noqa: E731
         _, target = ecs.cam_and_ecs(look, batch, guide["delta"], guide["theta"], first)
     classify = F.cross_entropy(scores, labels)
-    pull = F.mse_loss(compute.gather(logits.sigmoid()), compute.gather(target))
+    pull = F.mse_loss(compute.gather(logits.sigmoid(), len(index)), compute.gather(target, len(index)))
     extra = guide["class_weight"] * classify + guide["ecs_weight"] * pull
     return {"extra": extra, "class_loss": classify, "ecs_loss": pull}
 
@@ -224,7 +231,7 @@ def _decide_polarity(run, photos, model, head_of, chunk=64):
     for some in compute.share(data.chunks(photos.trainval, chunk)):
         with compute.autocast(run.settings):
             features, _ = model.features(compute.normalise(photos.batch(some)))
-            logits = torch.stack([model.logits(f[None], head_of[i])[0] for f, i in zip(features, some, strict=True)])
+            logits = model.logits_of(features, head_of[some])
         border[some] = ccam.border_minus_inside(logits).cpu().numpy()
     border = sum(compute.gather_objects(border))
     for head in range(len(model.heads)):
@@ -245,14 +252,21 @@ def train_segmenter(run, photos, labels_of, name, size, epochs, batch_size, lr):
     compute.seed_everything(run.settings.seed)
     model = compute.place(segmenters.initial(name, run.settings))
     decay, free = ([p for p in model.parameters() if (p.ndim > 1) == wanted] for wanted in (True, False))
-    optimizer = torch.optim.AdamW([{"params": decay}, {"params": free, "weight_decay": 0.0}], lr, weight_decay=0.01)
-    labels = {int(i): labels_of(i) for i in compute.progress(photos.trainval, "reading masks")}
+    optimizer = torch.optim.AdamW(
+        [{"params": decay}, {"params": free, "weight_decay": 0.0}], lr, weight_decay=0.01, fused=True
+    )
+    row_of = rows(photos)
+    labels = scratch(run, np.uint8, (len(photos.trainval), size, size))
+    with compute.threads() as pool:
+        read = pool.map(labels_of, photos.trainval)
+        for row, label in enumerate(compute.progress(read, "reading masks", total=len(labels), leave=False)):
+            labels[row] = label
 
     def loss_of(index, generator):
         own = compute.share(index)
-        batch = photos.batch(own).to(compute.device()).float()
+        batch = compute.upload(photos.batch(own)).float()
         batch = F.interpolate(batch, (size, size), mode="bilinear", antialias=True)
-        wanted = torch.from_numpy(np.stack([labels[int(i)] for i in own])).to(compute.device())
+        wanted = compute.upload(labels[row_of[own]])
         batch, wanted = data.augment(batch, data.randomness(index, generator), wanted)
         scores = model(compute.normalise(batch)).float()
         certain = compute.total((wanted != masks.IGNORE).sum()).clamp_min(1) / compute.processes()

@@ -29,12 +29,12 @@ def main(settings):
     compute.seed_everything(settings.seed)
     photos, labels = (torch.from_numpy(x) for x in sample.pretext(DRAWINGS, SIZE, settings.seed))
     model = compute.place(models.untrained(settings.backbone, len(sample.PRETEXT_KINDS)))
-    optimizer = torch.optim.AdamW(model.parameters(), LR)
+    optimizer = torch.optim.AdamW(model.parameters(), LR, fused=True)
 
     def loss_of(index, generator):
-        batch = photos[compute.share(index)].to(compute.device())
+        batch = compute.upload(photos[compute.share(index)])
         batch = compute.normalise(data.augment(batch, data.randomness(index, generator)))
-        scores, wanted = compute.gather(model(batch).float()), labels[index].to(compute.device())
+        scores, wanted = compute.gather(model(batch).float(), len(index)), compute.upload(labels[index])
         return {"loss": F.cross_entropy(scores, wanted), "accuracy": (scores.argmax(1) == wanted).float().mean()}
 
     training.fit(run, model, optimizer, lambda g: data.batches(range(DRAWINGS), BATCH_SIZE, g), loss_of, EPOCHS)
