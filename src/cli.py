@@ -1,7 +1,7 @@
 """Constants become flags: `cli.run(main, globals())` at the end of a script is all its command line."""
 
 import argparse
-import re
+import ast
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,11 +32,12 @@ def constants(script):
     Returns:
         dict name -> (value, trailing comment) of the bool, int, float, str and tuple literals, in the file's order.
     """
-    found = {}
-    for line in Path(script["__file__"]).read_text(encoding="utf-8").splitlines():
-        match = re.match(r"([A-Z][A-Z0-9_]*) = .*?  # (.*)", line)
-        if match and isinstance(script.get(match[1]), (bool, int, float, str, tuple)):
-            found[match[1]] = (script[match[1]], match[2])
+    found, text = {}, Path(script["__file__"]).read_text(encoding="utf-8")
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name, note = node.targets[0].id, text.splitlines()[node.end_lineno - 1].partition("  # ")[2]
+            if note and name.isupper() and isinstance(script.get(name), (bool, int, float, str, tuple)):
+                found[name] = (script[name], note)
     return found
 
 

@@ -61,14 +61,19 @@ def member(name, settings, photos, scales, delta, theta):
     return lambda index: predict(index)["ccam"]
 
 
-def average(members):
-    """Predictor for evaluation.make_masks: the mean probability of the members' maps, each over its Otsu threshold."""
+def average(members, threshold=0.0):
+    """Predictor for evaluation.make_masks: the mean probability of the members' maps.
+
+    Args:
+        members: predictors of `member`.
+        threshold: where each map's probability is 0.5; 0 asks Otsu's method for each map's own.
+    """
 
     def predict(index):
         total = 0
         for maps_of in members:
             maps = maps_of(index)
-            total = total + masks.probability(maps, otsu(maps)[:, None, None])
+            total = total + masks.probability(maps, threshold or otsu(maps)[:, None, None])
         return {"pet": total / len(members)}
 
     return predict

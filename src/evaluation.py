@@ -49,7 +49,7 @@ def cam_and_ecs(model, photos, asked, settings, scales, delta, theta):
 
     @torch.inference_mode()
     def predict(index):
-        classes = torch.from_numpy(asked[index]).to(compute.device())
+        classes = compute.upload(asked[index])
 
         def maps_of(photos):
             with compute.autocast(settings):
@@ -77,16 +77,25 @@ def ccam(model, photos, head_of, settings, scales):
     return predict
 
 
-def segmenter(model, photos, size, settings):
-    """Predictor for make_masks: indices to {"pet": (n, size, size)}, probabilities averaged over both mirror images."""
+def segmenter(networks, photos, size, settings, scales=(1.0,)):
+    """Predictor for make_masks: indices to {"pet": (n, size, size)}.
+
+    Probabilities are averaged over the networks, the scales (factors of size, each side rounded to a multiple of 16)
+    and both mirror images.
+    """
 
     @torch.inference_mode()
     def predict(index):
-        batch = photos.batch(index).to(compute.device()).float()
-        batch = compute.normalise(F.interpolate(batch, (size, size), mode="bilinear", antialias=True))
-        with compute.autocast(settings):
-            scores = [model(batch).float(), model(batch.flip(-1)).flip(-1).float()]
-        return {"pet": torch.stack(scores).softmax(2)[:, :, 1].mean(0).cpu().numpy()}
+        batch, total = compute.upload(photos.batch(index)).float(), 0
+        for scale in scales:
+            side = round(size * scale / 16) * 16
+            scaled = compute.normalise(F.interpolate(batch, (side, side), mode="bilinear", antialias=True))
+            for network in networks:
+                with compute.autocast(settings):
+                    scores = torch.stack([network(scaled), network(scaled.flip(-1)).flip(-1)])
+                mean = scores.float().softmax(2)[:, :, 1].mean(0)
+                total = total + F.interpolate(mean[:, None], (size, size), mode="bilinear")[:, 0]
+        return {"pet": (total / (len(scales) * len(networks))).cpu().numpy()}
 
     return predict
 
@@ -97,8 +106,7 @@ def make_masks(run, photos, outputs, predict, ignore_band=0.0, chunk=32):
     Args:
         run: runs.Run; masks go to <run>/<folder>/<name>.png.
         photos: data.PhotoSet.
-        outputs: dict folder -> (name of a map, threshold, crf.CRF or None). A threshold of None means that the map
-            is a probability already.
+        outputs: dict folder -> masks.Recipe.
         predict: function, indices (n,) to dict name -> (n, S, S) numpy maps in [0, 1].
         ignore_band: half-width in probability of the band that is saved as 255; scoring ignores no pixel.
 
@@ -115,27 +123,38 @@ def make_masks(run, photos, outputs, predict, ignore_band=0.0, chunk=32):
     index = np.concatenate([photos.test, photos.trainval])
     counts, sweeps, group = {}, {}, compute.group_size()
     own = compute.share(index)
-    bar = compute.progress(title="masks", total=len(own), unit="photo")
+    bar = compute.progress(title="masks", total=len(own) * len(outputs), unit="mask")
+
+    def collect(folder, some, done):
+        for i, (count, swept) in zip(some, chain.from_iterable(done), strict=True):
+            key = split[int(i)] + folder.removeprefix("masks")
+            counts.setdefault(key, []).append(count)
+            if swept is not None:
+                sweeps.setdefault(key, []).append(metrics.per_photo_iou(swept).astype(np.float32))
+            bar.update()
+
     with compute.threads() as pool:
+        waiting = []
         for some in data.chunks(own, chunk):
             maps = predict(some)
-            for folder, (name, threshold, refine) in outputs.items():
-                values = maps[name] if threshold is None else masks.probability(maps[name], threshold)
-                at = None if threshold is None or refine is not None else masks.probability(masks.ORACLE, threshold)
+            for folder, recipe in outputs.items():
+                values, threshold, at = maps[recipe.source], recipe.threshold, None
+                if threshold is not None:
+                    values = masks.probability(values, threshold)
+                    if recipe.refine is None:
+                        at = masks.probability(masks.ORACLE, threshold)
                 items = [
                     (photos.paths[i], photos.trimap_path(i) if truth else None, value,
                      run.path / folder / f"{photos.names[i]}.png")
                     for i, value in zip(some, values, strict=True)
                 ]  # fmt: skip
-                finish = partial(masks.finish, refine=refine, ignore_band=ignore_band, sweep=at)
-                done = chain.from_iterable(
-                    pool.map(finish, [items[k : k + group] for k in range(0, len(items), group)])
-                )
-                for i, (count, swept) in zip(some, done, strict=True):
-                    key = split[int(i)] + folder.removeprefix("masks")
-                    counts.setdefault(key, []).append(count)
-                    sweeps.setdefault(key, []).append(swept)
-            bar.update(len(some))
+                finish = partial(masks.finish, recipe=recipe, ignore_band=ignore_band, sweep=at)
+                groups = [items[k : k + group] for k in range(0, len(items), group)]
+                waiting.append((folder, some, pool.map(finish, groups)))  # which the threads begin at once
+            while len(waiting) > compute.unfinished() * len(outputs):
+                collect(*waiting.pop(0))
+        for job in waiting:
+            collect(*job)
     bar.close()
     counts, sweeps = (_merge(compute.gather_objects(found)) for found in (counts, sweeps))
     if compute.rank() == 0:
@@ -143,7 +162,7 @@ def make_masks(run, photos, outputs, predict, ignore_band=0.0, chunk=32):
     if not truth:
         return {}
     scores = {key: metrics.summarise(counts[key]) for key in sorted(counts)}
-    best = {key: _best(np.array(swept)) for key, swept in sweeps.items() if swept[0] is not None}
+    best = {key: _best(swept) for key, swept in sweeps.items()}
     return scores | ({"oracle": best} if best else {})
 
 
@@ -152,7 +171,7 @@ def _merge(parts):
     return {key: [value for part in parts for value in part.get(key, [])] for key in dict.fromkeys(chain(*parts))}
 
 
-def _best(counts):
-    """Diagnostic: the threshold with the best mean pet IoU, chosen with the truth; counts is (N, thresholds, 3, 2)."""
-    ious = [float(metrics.per_photo_iou(counts[:, k]).mean()) for k in range(counts.shape[1])]
-    return {"threshold": round(float(masks.ORACLE[int(np.argmax(ious))]), 2), "pet_iou": max(ious)}
+def _best(ious):
+    """Diagnostic: the threshold with the best mean pet IoU, chosen with the truth, from a row of IoUs a photo."""
+    means = np.mean(ious, axis=0, dtype=float)
+    return {"threshold": round(float(masks.ORACLE[int(np.argmax(means))]), 2), "pet_iou": float(means.max())}

@@ -1,8 +1,11 @@
 """From maps to masks at the photo's own size: threshold, dense CRF, palette PNG, counts."""
 
 import os
+from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from src import crf, images, metrics
@@ -57,12 +60,38 @@ def ground_truth(path, size=None):
     return (read_trimap(path, size) != metrics.BACKGROUND).astype(np.uint8)
 
 
-def finish(items, refine, ignore_band, sweep):
-    """Probabilities to the photos' own size, CRF, PNG, and pixel counts at 0.5 and over the sweep.
+@dataclass(frozen=True)
+class Recipe:
+    """How a mask is made of a map.
+
+    Args:
+        source: name of the map among those that a predictor makes.
+        threshold: of the map; None where it is a probability already.
+        refine: crf.CRF, or None for no dense CRF.
+        grow: of `grow`, 0 for none; after the CRF.
+    """
+
+    source: str
+    threshold: float | None = None
+    refine: crf.CRF | None = None
+    grow: float = 0.0
+
+
+def grow(prob, share):
+    """Give each pixel of a probability (H, W) the highest within `share` of the longer side, in a square around it."""
+    radius = round(share * max(prob.shape))
+    values = torch.from_numpy(prob)[None, None]
+    for size in ((2 * radius + 1, 1), (1, 2 * radius + 1)):  # a square is a line of lines
+        values = F.max_pool2d(values, size, 1, (size[0] // 2, size[1] // 2))
+    return values[0, 0].numpy()
+
+
+def finish(items, recipe, ignore_band, sweep):
+    """Probabilities to the photos' own size, CRF, growth, PNG, and pixel counts at 0.5 and over the sweep.
 
     Args:
         items: list of (photo's path, trimap's path or None, probability (S, S), path of the mask to write).
-        refine: crf.CRF or None.
+        recipe: a Recipe; its source and threshold are done with.
         ignore_band: of `label`.
         sweep: rising thresholds, or None.
 
@@ -74,8 +103,10 @@ def finish(items, refine, ignore_band, sweep):
     for photo, (_, _, prob, _) in zip(photos, items, strict=True):
         image = Image.fromarray(prob.astype(np.float32))
         full.append(np.array(image.resize(photo.shape[1::-1], Image.Resampling.BILINEAR)))
-    if refine is not None:
-        full = crf.refine(photos, full, refine)
+    if recipe.refine is not None:
+        full = crf.refine(photos, full, recipe.refine)
+    if recipe.grow:
+        full = [grow(prob, recipe.grow) for prob in full]
     found = []
     for prob, (_, trimap_path, _, mask_path) in zip(full, items, strict=True):
         save(mask_path, label(prob, ignore_band))

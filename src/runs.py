@@ -30,6 +30,11 @@ def stage_name(script, **variant):
     return "_".join([Path(script).stem, *map(str, variant.values())])
 
 
+def named(name):
+    """The variant of an ablation's run; that of the experiment itself, which has no name, is none."""
+    return {"name": name} if name else {}
+
+
 def command(settings, script, **variant):
     """The command line that makes a stage, to be copied by the reader."""
     return shlex.join(["python", str(script), *arguments(settings, **variant)])

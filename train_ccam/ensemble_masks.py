@@ -10,25 +10,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, data, ensemble, evaluation, runs
+from src import cli, data, ensemble, evaluation, masks, runs
 from src.crf import CRF
 
-MEMBERS = ("ccam pretrained", "ccam cat_dog_bg", "specific cat_dog")  # methods and what each started from
-SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
+NAME = ""  # of an ablation, part of the run directory's name
+MEMBERS = (
+    "ccam pretrained",
+    "ccam cat_dog_bg",
+    "ccam 37_bg",
+    "specific cat_dog",
+    "specific specific_37_class",
+)  # methods and what each started from
+SCALES = (0.75, 1.0, 1.5)  # of the photo, each with its mirror image
+THRESHOLD = 0.0  # of every map in [0, 1]; 0: each map's own, by Otsu's method
 DELTA = 0.5  # ECS erases where the CAM is over this
 THETA = 0.15  # ECS takes over what the second look finds over this
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
-BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
-BILATERAL_COMPAT = 4.0  # weight of that pull
+BILATERAL_SXY = 80.0  # pixels over which neighbours still pull at each other
+BILATERAL_SRGB = 10.0  # grey levels of colour distance over which they do
+BILATERAL_COMPAT = 5.0  # weight of that pull
 
 
 def main(settings):
     photos = data.load(settings)
     members = [ensemble.member(name, settings, photos, SCALES, DELTA, THETA) for name in MEMBERS]
-    run = runs.Run(settings)
-    crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-    outputs = {"masks": ("pet", None, None), "masks_crf": ("pet", None, crf)}
-    metrics = evaluation.make_masks(run, photos, outputs, ensemble.average(members), IGNORE_BAND)
+    run = runs.Run(settings, **runs.named(NAME))
+    crf = CRF(bilateral_sxy=BILATERAL_SXY, bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
+    outputs = {"masks": masks.Recipe("pet"), "masks_crf": masks.Recipe("pet", refine=crf)}
+    metrics = evaluation.make_masks(run, photos, outputs, ensemble.average(members, THRESHOLD), IGNORE_BAND)
     run.finish(metrics, "train_unet/train_on_ensemble.py")
 
 

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 import numpy as np
 
-from src import ccam, cli, data, evaluation, models, runs
+from src import ccam, cli, data, evaluation, masks, models, runs
 from src.crf import CRF
 from src.errors import check_choice
 
@@ -36,10 +36,10 @@ def main(settings):
     run = runs.Run(settings, method=METHOD, init=INIT)
     head_of = np.zeros(len(photos.names), np.int64)
     predict = evaluation.ccam(model, photos, head_of, settings, SCALES)
-    outputs = {"masks": ("ccam", THRESHOLD, None)}
+    outputs = {"masks": masks.Recipe("ccam", THRESHOLD)}
     if REFINE:
         crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-        outputs["masks_crf"] = ("ccam", THRESHOLD, crf)
+        outputs["masks_crf"] = masks.Recipe("ccam", THRESHOLD, crf)
     metrics = evaluation.make_masks(run, photos, outputs, predict, IGNORE_BAND)
     run.finish(metrics, "train_class_specific_ccam/train_ccam_on_specific_37_class.py")
 

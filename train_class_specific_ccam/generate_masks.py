@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import ccam, cli, data, evaluation, models, runs
+from src import ccam, cli, data, evaluation, masks, models, runs
 from src.crf import CRF
 from src.errors import check_choice
 
@@ -34,10 +34,10 @@ def main(settings):
     model = models.for_inference(model)
     run = runs.Run(settings, model=MODEL)
     predict = evaluation.ccam(model, photos, head_of, settings, SCALES)
-    outputs = {"masks": ("ccam", THRESHOLD, None)}
+    outputs = {"masks": masks.Recipe("ccam", THRESHOLD)}
     if REFINE:
         crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-        outputs["masks_crf"] = ("ccam", THRESHOLD, crf)
+        outputs["masks_crf"] = masks.Recipe("ccam", THRESHOLD, crf)
     metrics = evaluation.make_masks(run, photos, outputs, predict, IGNORE_BAND)
     run.finish(metrics, "train_unet/train_on_37CCAM_CRF.py")
 

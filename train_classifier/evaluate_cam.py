@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, data, evaluation, models, runs
+from src import cli, data, evaluation, masks, models, runs
 
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: the classifier
 SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
@@ -28,7 +28,7 @@ def main(settings):
     run = runs.Run(settings, init=INIT)
     asked = evaluation.classes_to_ask(model, classes, photos, settings)
     predict = evaluation.cam_and_ecs(model, photos, asked, settings, SCALES, DELTA, THETA)
-    outputs = {"masks": ("cam", THRESHOLD, None), "masks_ecs": ("ecs", THRESHOLD, None)}
+    outputs = {"masks": masks.Recipe("cam", THRESHOLD), "masks_ecs": masks.Recipe("ecs", THRESHOLD)}
     metrics = evaluation.make_masks(run, photos, outputs, predict)
     run.finish(metrics, "train_ccam/train_ccam.py", init=INIT)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, compute, data, evaluation, runs, segmenters
+from src import cli, compute, data, evaluation, masks, runs, segmenters
 from src.crf import CRF
 from src.errors import check_choice
 
@@ -28,10 +28,11 @@ def main(settings):
     model, size = segmenters.load(path / "checkpoint.pt")
     model = compute.place(model).eval()
     run = runs.Run(settings, model=MODEL)
-    predict = evaluation.segmenter(model, photos, size, settings)
-    outputs = {"masks": ("pet", None, None)}
+    predict = evaluation.segmenter([model], photos, size, settings)
+    outputs = {"masks": masks.Recipe("pet")}
     if REFINE:
-        outputs["masks_crf"] = ("pet", None, CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT))
+        crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
+        outputs["masks_crf"] = masks.Recipe("pet", refine=crf)
     metrics = evaluation.make_masks(run, photos, outputs, predict)
     run.finish(metrics)
 

@@ -1,8 +1,9 @@
-"""Train a segmenter with a pretrained encoder on the ensemble's masks, then anew on its own masks, for some rounds.
+"""Train a segmenter with a pretrained encoder on the ensemble's masks, then new ones on the masks of those before.
 
 Run:    python train_unet/train_on_ensemble.py
 Reads:  runs/ensemble_masks/seed0/masks_crf/ of trainval
-Writes: runs/train_on_ensemble/seed0/ (round<n>/ with checkpoint.pt, masks/ and masks_crf/)
+Writes: runs/train_on_ensemble/seed0/: round<n>/ (checkpoint.pt; masks/ and masks_crf/ of the mean of the rounds so
+        far), and of the last round's segmenter alone checkpoint.pt, masks/, masks_crf/ and, grown, masks_final/
 """
 
 import sys
@@ -14,38 +15,46 @@ from src import cli, data, evaluation, masks, runs, segmenters, training
 from src.crf import CRF
 from src.errors import check_choice
 
+NAME = ""  # of an ablation, part of the run directory's name
+MASKS = ""  # NAME of the ensemble_masks run to learn from
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet or one of torchvision's
-ROUNDS = 1  # each trains a new network on the masks of the one before
+ROUNDS = 3  # each trains a new network on the masks of the mean of those before
 SIZE = 224  # pixels a side it sees
 EPOCHS = 8  # passes over trainval a round
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
+SCALES = (0.75, 1.0, 1.25)  # of SIZE, for masks
+REFINE = True  # rounds learn from masks refined by the dense CRF
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 do not train the next round
-BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
-BILATERAL_COMPAT = 4.0  # weight of that pull
+BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
+GROW = 0.01  # of the longer side: the trimaps' border counts as pet, and masks end inside it
 
 
 def main(settings):
     photos = data.load(settings)
-    learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py") / "masks_crf"
+    folder = "masks_crf" if REFINE else "masks"
+    learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", **runs.named(MASKS)) / folder
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
-    run = runs.Run(settings)
-    crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-    outputs = {"masks": ("pet", None, None), "masks_crf": ("pet", None, crf)}
-    metrics = {}
+    run = runs.Run(settings, **runs.named(NAME))
+    crf = CRF(bilateral_compat=BILATERAL_COMPAT)
+    outputs = {"masks": masks.Recipe("pet"), "masks_crf": masks.Recipe("pet", refine=crf)}
+    networks, metrics = [], {}
     for number in range(1, ROUNDS + 1):
         part = run.part(f"round{number}")
 
         def labels_of(i, folder=learned_from):
             return masks.read(folder / f"{photos.names[i]}.png", SIZE)
 
-        model = training.train_segmenter(part, photos, labels_of, SEGMENTER, SIZE, EPOCHS, BATCH_SIZE, LR)
-        predict = evaluation.segmenter(model, photos, SIZE, settings)
-        found = evaluation.make_masks(part, photos, outputs, predict, IGNORE_BAND)
-        metrics = {f"round{number}": found} | metrics | found
-        run.log(f"round {number}: " + ", ".join(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items()))
-        learned_from = part.path / "masks_crf"
-    run.finish(metrics)
+        networks += [training.train_segmenter(part, photos, labels_of, SEGMENTER, SIZE, EPOCHS, BATCH_SIZE, LR)]
+        if number < ROUNDS:
+            mean = evaluation.segmenter(networks, photos, SIZE, settings, SCALES)
+            metrics[part.path.name] = found = evaluation.make_masks(part, photos, outputs, mean, IGNORE_BAND)
+            run.log(f"round {number}: " + ", ".join(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items()))
+            learned_from = part.path / folder
+    run.save(segmenters.checkpoint(networks[-1], SEGMENTER, settings, SIZE))
+    last = evaluation.segmenter(networks[-1:], photos, SIZE, settings, SCALES)
+    outputs["masks_final"] = masks.Recipe("pet", refine=crf, grow=GROW)
+    run.finish(metrics | evaluation.make_masks(run, photos, outputs, last))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ SIZE = 224  # pixels a side it sees
 EPOCHS = 8  # passes over trainval
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
-BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
-BILATERAL_COMPAT = 4.0  # weight of that pull
+SCALES = (0.75, 1.0, 1.25)  # of SIZE, for masks
+BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
 
 
 def main(settings):
@@ -32,9 +32,11 @@ def main(settings):
         return masks.ground_truth(photos.trimap_path(i), SIZE)
 
     model = training.train_segmenter(run, photos, labels_of, SEGMENTER, SIZE, EPOCHS, BATCH_SIZE, LR)
-    crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-    outputs = {"masks": ("pet", None, None), "masks_crf": ("pet", None, crf)}
-    predict = evaluation.segmenter(model, photos, SIZE, settings)
+    outputs = {
+        "masks": masks.Recipe("pet"),
+        "masks_crf": masks.Recipe("pet", refine=CRF(bilateral_compat=BILATERAL_COMPAT)),
+    }
+    predict = evaluation.segmenter([model], photos, SIZE, settings, SCALES)
     run.finish(evaluation.make_masks(run, photos, outputs, predict))
 
 
