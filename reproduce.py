@@ -1,4 +1,4 @@
-"""Run every stage in order, then print Tables 1, 2 and 3 beside the published numbers and draw the comparison sheet.
+"""Run every stage in order, then print Tables 1 to 3 beside the published numbers, Table 4, and draw the sheet.
 
 Run:    python reproduce.py                                    (Oxford-IIIT Pet and ImageNet ResNet-50, on a GPU)
         python reproduce.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE
@@ -8,6 +8,7 @@ Writes: the stages' run directories, <runs-root>/tables_seed0.md and <runs-root>
 """
 
 import multiprocessing
+import re
 import runpy
 import sys
 import time
@@ -18,6 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # lets src be imported
 from src import cli, data, runs, tables
 
 SHORT = False  # fewer passes and one scale: the drawn sample in minutes on two cores
+ENSEMBLE_ONLY = False  # only the stages that Table 4 needs, for more seeds
+ABLATIONS = False  # also the stages that change one thing of Table 4
 
 INITS = ("pretrained", "cat_dog", "37_class", "cat_dog_bg", "37_bg")
 SPECIFIC = ("cat_dog", "specific_37_class")
@@ -45,6 +48,23 @@ def stages(settings, trimaps):
     for model in UNETS if trimaps else UNETS[:-1]:
         yield f"train_unet/{model}.py", {}, [], ["--size", "64", "--epochs", "10"]
         yield "train_unet/evaluate_unet.py", {"model": model}, [], []
+    yield tables.ENSEMBLE, {}, [], ONE_SCALE
+    fewer = ["--size", "96", "--epochs", "6", "--scales", "1.0"]
+    yield tables.SEGMENTER, {}, [], fewer
+    if trimaps:
+        yield tables.BOUND, {}, [], fewer
+    for _, _, script, name, *flags in tables.ABLATIONS if ABLATIONS else ():
+        yield script, {"name": name}, flags, ONE_SCALE if script == tables.ENSEMBLE else fewer
+
+
+def needed(script, variant):
+    """Whether Table 4 needs a stage."""
+    if script in (tables.ENSEMBLE, tables.SEGMENTER, tables.BOUND) or "drawings" in script:
+        return True
+    made = re.search("classifier_(cat_dog_bg|37_bg)|train_ccam.py|train_ccam_on", script)
+    if script == tables.CCAM:
+        return variant == {"method": "ccam", "init": "pretrained"}
+    return bool(made) and variant.get("init") not in ("cat_dog", "37_class")
 
 
 def run_stage(argv):
@@ -57,7 +77,7 @@ def main(settings):
     photos = data.load(settings)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["src.training"])  # which imports torch, once for all stages
-    chain = list(stages(settings, photos.has_trimaps()))
+    chain = [s for s in stages(settings, photos.has_trimaps()) if needed(*s[:2]) or not ENSEMBLE_ONLY]
     start = time.time()
     for number, (script, variant, flags, short) in enumerate(chain, 1):
         path = runs.directory(settings, script, **variant)
@@ -74,12 +94,17 @@ def main(settings):
         if stage.exitcode:
             print(f"stopped in {script}; the same command goes on from there", file=sys.stderr)
             sys.exit(abs(stage.exitcode))
-    text = tables.render(settings, photos)
+    paths = [runs.directory(settings, script, **variant) for script, variant, _, _ in chain]
+    text = tables.table4(settings) + "\n" + tables.costs(settings, photos, paths)
+    if not ENSEMBLE_ONLY:
+        text = tables.render(settings, photos) + "\n" + text
     report = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
     report.write_text(text, encoding="utf-8")
-    sheet = Path(settings.runs_root) / f"sheet_seed{settings.seed}.png"
-    tables.draw_sheet(settings, photos, sheet)
-    print(f"\n{text}\n{(time.time() - start) / 60:.1f} min\ntables: {report}\npictures: {sheet}", flush=True)
+    print(f"\n{text}\n{(time.time() - start) / 60:.1f} min\ntables: {report}", flush=True)
+    if not ENSEMBLE_ONLY:
+        sheet = report.with_name(f"sheet_seed{settings.seed}.png")
+        tables.draw_sheet(settings, photos, sheet)
+        print(f"pictures: {sheet}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The three published tables beside ours, and the sheet of pictures, from finished run directories."""
+"""The published tables beside ours, Table 4, what all cost, and the sheet of pictures, from finished runs."""
+
+import numpy as np
 
 from src import masks, pictures, runs
 
@@ -52,6 +54,84 @@ TABLES = (
     ]),
 )  # fmt: skip
 
+# Table 4: what each step adds; (text, script, variant, where in summary.json's metrics, key after the split's name).
+ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
+BOUND = "train_unet/train_on_ensemble_gt.py"
+STEPS = (
+    ("CCAM of the pretrained network + dCRF", CCAM, {"method": "ccam", "init": "pretrained"}, (), "_crf"),
+    ("mean of five CCAMs", ENSEMBLE, {}, (), ""),
+    ("+ dCRF: the first masks", ENSEMBLE, {}, (), "_crf"),
+    ("segmenter trained on them, round 1", SEGMENTER, {}, ("round1",), ""),
+    ("+ dCRF", SEGMENTER, {}, ("round1",), "_crf"),
+    ("mean of rounds 1 and 2", SEGMENTER, {}, ("round2",), ""),
+    ("+ dCRF", SEGMENTER, {}, ("round2",), "_crf"),
+    ("segmenter of round 3, alone", SEGMENTER, {}, (), ""),
+    ("+ dCRF", SEGMENTER, {}, (), "_crf"),
+    ("+ growth: **the final masks**", SEGMENTER, {}, (), "_final"),
+    ("bound: the same segmenter on ground truth", BOUND, {}, (), ""),
+    ("+ dCRF", BOUND, {}, (), "_crf"),
+)
+# What is left out or put in, the step that it changes, its run, and the flags that make it.
+ABLATIONS = (
+    ("first masks: one CCAM in place of five", 2, ENSEMBLE, "one", "--members", "ccam pretrained"),
+    ("first masks: CAM and CCAM+ECS join the five", 2, ENSEMBLE, "seven", "--members", "ccam pretrained",
+     "ccam cat_dog_bg", "ccam 37_bg", "specific cat_dog", "specific specific_37_class", "cam cat_dog_bg",
+     "ccam_ecs cat_dog_bg"),
+    ("first masks: threshold 0.25 in place of Otsu's", 2, ENSEMBLE, "fixed", "--threshold", "0.25"),
+    ("first masks: without the scale 1.5", 2, ENSEMBLE, "two_scales", "--scales", "0.75", "1.0"),
+    ("first masks: without the ignored band", 2, ENSEMBLE, "no_band", "--ignore-band", "0"),
+    ("round 1: masks of one CCAM", 4, SEGMENTER, "one", "--masks", "one", "--rounds", "1"),
+    ("round 1: masks without dCRF", 4, SEGMENTER, "no_crf", "--no-refine", "--rounds", "1"),
+    ("round 1: masks without the ignored band", 4, SEGMENTER, "no_band", "--masks", "no_band", "--rounds", "1"),
+)  # fmt: skip
+
+
+def table4(settings):
+    """Table 4 as Markdown, over the seeds that are there: IoU of trainval and test, border as pet and ignored."""
+    lines = ["| Table 4 | trainval | border ignored | test | border ignored | seeds |", "| --- " * 6 + "|"]
+    for text, script, variant, place, key in STEPS:
+        lines.append(_seeds_row(text, _seeds(settings, script, variant, place, key)))
+    final, bound = (_seeds(settings, *STEPS[k][1:]) for k in (9, 10))
+    both = final.keys() & bound.keys()
+    ratios = np.array([np.divide(final[seed], bound[seed]) for seed in sorted(both)])
+    lines += [_seeds_row("final masks / bound", dict(enumerate(ratios))), ""]
+    lines += ["| One thing changed | trainval | border ignored | test | border ignored | seeds |", "| --- " * 6 + "|"]
+    for text, step, script, name, *_ in ABLATIONS:
+        off, on = (_seeds(settings, script, variant, *STEPS[step][3:]) for variant in (runs.named(name), {}))
+        if script == SEGMENTER:
+            off = _seeds(settings, script, runs.named(name), (), STEPS[step][4])
+        lines.append(_seeds_row(text, off, {seed: on[seed] for seed in off.keys() & on.keys()}))
+    return "\n".join(lines) + "\n"
+
+
+def _seeds(settings, script, variant, place, key):
+    """dict seed -> IoU of trainval, the same with the border ignored, and both of test, in %, of the finished runs."""
+    found = {}
+    for path in sorted(runs.directory(settings, script, **variant).parent.glob("seed*/summary.json")):
+        metrics = runs.read_json(path)["metrics"]
+        for part in place:
+            metrics = metrics.get(part, {})
+        if f"test{key}" in metrics:
+            scores = [metrics[split + key] for split in ("trainval", "test")]
+            found[path.parent.name] = [100 * s[n] for s in scores for n in ("pet_iou", "pet_iou_border_ignored")]
+    return found
+
+
+def _seeds_row(text, found, beside=None):
+    """A row of means, with deviations where there are several seeds, and the change against `beside`'s."""
+    cells = ["-"] * 4
+    if found:
+        values = np.array(list(found.values()))
+        digits = 3 if values.max() < 2 else 1
+        cells = [f"{mean:.{digits}f}" for mean in values.mean(axis=0)]
+        if len(values) > 1:
+            deviations = values.std(axis=0, ddof=1)
+            cells = [f"{c} ± {d:.{digits}f}" for c, d in zip(cells, deviations, strict=True)]
+        if beside:
+            change = np.mean([np.subtract(found[seed], beside[seed]) for seed in beside], axis=0)
+            cells = [f"{c} ({d:+.1f})" for c, d in zip(cells, change, strict=True)]
+    return f"| {text} | " + " | ".join(cells) + f" | {len(found)} |"
+
 
 def render(settings, photos):
     """The tables as Markdown, ours first and the published figure in brackets, then every figure of every run."""
@@ -79,6 +159,23 @@ def render(settings, photos):
         rest = [f["pet_dice"], f["pet_iou_border_ignored"], f["dataset_iou"], f["miou"]]
         numbers = " | ".join(f"{100 * x:.2f}" for x in rest)
         lines.append(f"| {stage}, {key} | {100 * f['pet_iou']:.2f} ({low:.1f} to {high:.1f}) | {numbers} |")
+    return "\n".join(lines) + "\n"
+
+
+def costs(settings, photos, paths):
+    """What each stage took, as Markdown: seconds, milliseconds a photo of the data root, peak memory in MB.
+
+    Args:
+        paths: the stages' run directories.
+    """
+    lines = ["| Stage | s | ms a photo | peak MB |", "| --- " * 4 + "|"]
+    count = len(photos.trainval) + len(photos.test)
+    for path in paths:
+        summary = runs.read_json(path / "summary.json")
+        seconds = summary["seconds"]
+        lines.append(
+            f"| {summary['stage']} | {seconds:.0f} | {1000 * seconds / count:.0f} | {summary['peak_memory_mb']} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -117,6 +214,7 @@ def draw_sheet(settings, photos, path):
         ("class-specific", from_run(SPECIFIC, model="specific_37_class")),
         ("+dCRF", from_run(SPECIFIC, "masks_crf", model="specific_37_class")),
         ("U-Net", from_run(UNET, model="train_on_37CCAM_CRF")),
+        ("ensemble", from_run(SEGMENTER, "masks_final")),
     ]
     if photos.has_trimaps():
         columns.append(("ground truth", lambda i: masks.ground_truth(photos.trimap_path(i))))

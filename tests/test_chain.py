@@ -14,8 +14,10 @@ import reproduce
 from src import runs, training
 from src.errors import InputError
 
-FLAGS = {"train": ["--epochs", "1"], "evaluate_cam": ["--scales", "1.0"], "evaluate_ccam": ["--scales", "1.0"],
-         "generate": ["--scales", "1.0"], "evaluate_unet": []}  # fmt: skip
+ONE_SCALE = ["--scales", "1.0"]
+FLAGS = {"train_on_ensemble": ["--epochs", "1", "--rounds", "2", "--size", "48", *ONE_SCALE], "train": ["--epochs", "1"],
+         "evaluate_cam": ONE_SCALE, "evaluate_ccam": ONE_SCALE, "generate": ONE_SCALE, "ensemble_masks": ONE_SCALE,
+         "evaluate_unet": []}  # fmt: skip
 
 
 def run_chain(script, settings, only=None):
@@ -46,15 +48,17 @@ def test_whole_chain_without_trimaps(script, settings):
     """Only image labels train: every stage but train_on_gt does its work with the trimaps gone."""
     shutil.rmtree(script.data_root / "oxford-iiit-pet" / "annotations" / "trimaps")
     folders = run_chain(script, settings)
-    assert len(folders) == 4 + 5 + 20 + 4 + 4
+    assert len(folders) == 4 + 5 + 20 + 4 + 4 + 2
     for folder in folders:
         assert (folder / "summary.json").is_file() and (folder / "config.json").is_file(), folder
-        if "evaluate" in folder.parent.name or "generate" in folder.parent.name:
+        makes_masks = any(word in folder.parent.name for word in ("evaluate", "generate", "ensemble"))
+        if makes_masks:
             assert len(list((folder / "masks").iterdir())) == 20 and (folder / "preview.png").is_file()
-        else:
-            assert (folder / "checkpoint.pt").is_file() and (folder / "curves.png").is_file()
-            rows = list(csv.DictReader((folder / "metrics.csv").open()))
+        for trained in [folder] if not makes_masks else folder.glob("round*"):
+            assert (trained / "checkpoint.pt").is_file() and (trained / "curves.png").is_file()
+            rows = list(csv.DictReader((trained / "metrics.csv").open()))
             assert len(rows) == 1 and float(rows[0]["loss"]) == float(rows[0]["loss"])
+            assert not (trained / "resume.pt").exists()
     crf = next(f for f in folders if f.parent.name == "generate_masks_specific_37_class") / "masks_crf"
     for mask in crf.iterdir():
         photo = next((script.data_root / "oxford-iiit-pet" / "images").glob(f"{mask.stem}.*"))
@@ -62,7 +66,7 @@ def test_whole_chain_without_trimaps(script, settings):
             assert labels.size == image.size and labels.mode == "P"
             assert set(np.unique(np.array(labels))) <= {0, 1, 255}
     config = json.loads((folders[-1] / "config.json").read_text())
-    assert list(config["upstreams"]) == ["train_on_37CCAM_CRF"]
+    assert list(config["upstreams"]) == ["ensemble_masks"]
 
 
 def specific(path, variant):
@@ -83,16 +87,18 @@ def test_same_seed_same_bytes_another_seed_others(script, settings):
 
 def test_test_photos_change_nothing_that_is_learned(script, settings):
     """Blacking out every test photo and its trimap leaves checkpoints and trainval masks as they are."""
-    before = digests(run_chain(script, settings, specific))
+    chain = lambda path, variant: specific(path, variant) or reproduce.needed(path, variant)  # noqa: E731
+    before = digests(run_chain(script, settings, chain))
     pets = script.data_root / "oxford-iiit-pet"
     test = [line.split()[0] for line in (pets / "annotations" / "test.txt").read_text().splitlines()]
     for name in test:
         Image.new("RGB", (90, 70)).save(pets / "images" / f"{name}.jpg")
         Image.new("L", (90, 70), 2).save(pets / "annotations" / "trimaps" / f"{name}.png")
     shutil.rmtree(script.runs_root)
-    after = digests(run_chain(script, settings, specific))
+    after = digests(run_chain(script, settings, chain))
     learned = [name for name in before if not any(name.endswith(f"{t}.png") for t in test)]
-    assert len(learned) == 2 * 12 + 2 and all(before[name] == after[name] for name in learned)
+    folders = 2 + 2 + 2 + 2 + 3  # of one CCAM, the breeds' CCAMs, the ensemble, its first round, and its last
+    assert len(learned) == folders * 12 + 9 and all(before[name] == after[name] for name in learned)
 
 
 def test_interrupted_training_goes_on_as_if_it_had_not_stopped(script, monkeypatch):
