@@ -95,7 +95,7 @@ def main(settings):
             print(f"stopped in {script}; the same command goes on from there", file=sys.stderr)
             sys.exit(abs(stage.exitcode))
     paths = [runs.directory(settings, script, **variant) for script, variant, _, _ in chain]
-    text = tables.table4(settings) + "\n" + tables.costs(settings, photos, paths)
+    text = tables.table4(settings) + "\n" + tables.costs(photos, paths)
     if not ENSEMBLE_ONLY:
         text = tables.render(settings, photos) + "\n" + text
     report = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"

@@ -47,13 +47,18 @@ def upsample(maps, side):
     return F.interpolate(padded, (side + 1, side + 1), mode="bilinear", align_corners=True)[..., :side, :side]
 
 
+def scaled_side(side, scale):
+    """A scaled side in pixels, rounded to a multiple of 16, the networks' stride."""
+    return max(16, round(side * scale / 16) * 16)
+
+
 def multi_scale(maps_of, photos, scales, flip=True):
     """Average maps over scaled and flipped copies of the photos, as IRN (Ahn et al., CVPR 2019) and its followers do.
 
     Args:
         maps_of: function, (N, 3, h, w) normalised photos to (N, h', w') maps before normalisation.
         photos: (N, 3, S, S) normalised photos.
-        scales: factors of S; each size is rounded to a multiple of 16, the networks' stride.
+        scales: factors of S, of `scaled_side`.
         flip: also average over the mirror images.
 
     Returns:
@@ -61,7 +66,7 @@ def multi_scale(maps_of, photos, scales, flip=True):
     """
     side, total = photos.shape[-1], 0
     for scale in scales:
-        size = max(16, round(side * scale / 16) * 16)
+        size = scaled_side(side, scale)
         scaled = photos if size == side else F.interpolate(photos, (size, size), mode="bilinear", antialias=True)
         total = total + upsample(maps_of(scaled), side)
         if flip:  # mirrored back only at the photo's size: a cell's centre is not the middle of its mirror image

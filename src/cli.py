@@ -22,6 +22,8 @@ AMP = True  # bf16 autocast where the hardware multiplies bf16 faster than fp32
 SKIP_BAD_PHOTOS = False  # leave unreadable or unlabelled photos out instead of stopping
 OVERWRITE = False  # start a finished or changed run anew
 
+LEAST = {"IMAGE_SIZE": 32, "SIZE": 32, "EPOCHS": 1, "ROUNDS": 1, "BATCH_SIZE": 1, "GROW": 0, "IGNORE_BAND": 0}
+
 
 def constants(script):
     """UPPER_CASE constants of a module.
@@ -90,8 +92,11 @@ def override(script, argv=None):
     settings.script = Path(script["__file__"]).resolve()
     settings.constants = {name: values[name] for name in own if name not in shared}
     settings.upstreams = {}
-    if settings.image_size < 32:
-        parser.error("argument --image-size: at least 32 pixels")
+    for name in values.keys() & LEAST.keys():
+        if values[name] < LEAST[name]:
+            parser.error(f"argument --{name.lower().replace('_', '-')}: at least {LEAST[name]}")
+    if values.get("SIZE", 16) % 16:
+        parser.error("argument --size: a multiple of 16, the networks' stride")
     return settings
 
 

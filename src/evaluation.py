@@ -80,15 +80,14 @@ def ccam(model, photos, head_of, settings, scales):
 def segmenter(networks, photos, size, settings, scales=(1.0,)):
     """Predictor for make_masks: indices to {"pet": (n, size, size)}.
 
-    Probabilities are averaged over the networks, the scales (factors of size, each side rounded to a multiple of 16)
-    and both mirror images.
+    Probabilities are averaged over the networks, the scales (factors of size) and both mirror images.
     """
 
     @torch.inference_mode()
     def predict(index):
         batch, total = compute.upload(photos.batch(index)).float(), 0
         for scale in scales:
-            side = round(size * scale / 16) * 16
+            side = cam.scaled_side(size, scale)
             scaled = compute.normalise(F.interpolate(batch, (side, side), mode="bilinear", antialias=True))
             for network in networks:
                 with compute.autocast(settings):

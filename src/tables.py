@@ -162,7 +162,7 @@ def render(settings, photos):
     return "\n".join(lines) + "\n"
 
 
-def costs(settings, photos, paths):
+def costs(photos, paths):
     """What each stage took, as Markdown: seconds, milliseconds a photo of the data root, peak memory in MB.
 
     Args:

@@ -15,9 +15,9 @@ from src import runs, training
 from src.errors import InputError
 
 ONE_SCALE = ["--scales", "1.0"]
-FLAGS = {"train_on_ensemble": ["--epochs", "1", "--rounds", "2", "--size", "48", *ONE_SCALE], "train": ["--epochs", "1"],
-         "evaluate_cam": ONE_SCALE, "evaluate_ccam": ONE_SCALE, "generate": ONE_SCALE, "ensemble_masks": ONE_SCALE,
-         "evaluate_unet": []}  # fmt: skip
+FLAGS = {"train_on_ensemble": ["--epochs", "1", "--rounds", "2", "--size", "48", *ONE_SCALE],
+         "train": ["--epochs", "1"], "evaluate_cam": ONE_SCALE, "evaluate_ccam": ONE_SCALE, "generate": ONE_SCALE,
+         "ensemble_masks": ONE_SCALE, "evaluate_unet": []}  # fmt: skip
 
 
 def run_chain(script, settings, only=None):

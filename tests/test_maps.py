@@ -198,6 +198,8 @@ def test_ensemble_is_the_mean_of_probabilities_over_each_threshold():
     maps[:, 2:6, 2:6] = 0.9
     other = maps[:, ::-1, :] * 0.5
     found = ensemble.average([lambda index: maps[index], lambda index: other[index]])(np.array([0, 1]))["pet"]
+    fixed = ensemble.average([lambda index: maps[index]], 0.3)(np.array([0, 1]))["pet"]
+    assert np.allclose(fixed, masks.probability(maps[:2], 0.3))
     by_hand = [masks.probability(one, ensemble.otsu(one)[:, None, None]) for one in (maps, other)]
     np.testing.assert_allclose(found, (by_hand[0] + by_hand[1]) / 2, rtol=1e-6)
     assert found[0, 3, 3] > 0.9 and found[0, 0, 0] < 0.5

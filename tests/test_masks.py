@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src import crf, data, images, masks, painter, segmenters
+from src import crf, data, evaluation, images, masks, painter, segmenters
 from src.errors import InputError
 
 
@@ -11,6 +11,31 @@ def test_probability_and_labels():
     prob = masks.probability(np.array([[0.1, 0.29, 0.31, 0.9]]), 0.3)
     assert masks.label(prob, 0.0).tolist() == [[0, 0, 1, 1]]
     assert masks.label(prob, 0.1).tolist() == [[0, 255, 255, 1]]
+
+
+def test_grow_gives_a_square_around_each_pixel():
+    prob = np.zeros((40, 100), np.float32)
+    prob[20, 50] = 0.9
+    grown = masks.grow(prob, 0.03)  # of the longer side
+    assert np.argwhere(grown == np.float32(0.9)).tolist() == [[y, x] for y in range(17, 24) for x in range(47, 54)]
+    assert (grown > 0).sum() == 49 and np.array_equal(masks.grow(prob, 0.0), prob)
+
+
+def test_recipe_refines_then_grows(tmp_path, drawn):
+    photo = next((drawn / "oxford-iiit-pet" / "images").iterdir())
+    prob = np.zeros((32, 32), np.float32)
+    prob[12:20, 12:20] = 0.95
+    made = {}
+    for name, recipe in {
+        "plain": masks.Recipe("pet"),
+        "refined": masks.Recipe("pet", refine=crf.CRF(bilateral_compat=1)),
+        "grown": masks.Recipe("pet", refine=crf.CRF(bilateral_compat=1), grow=0.05),
+    }.items():
+        assert masks.finish([(photo, None, prob, tmp_path / f"{name}.png")], recipe, 0.0, None) == [(None, None)]
+        made[name] = masks.read(tmp_path / f"{name}.png") == 1
+    assert not np.array_equal(made["plain"], made["refined"])
+    assert (made["grown"] >= made["refined"]).all() and made["grown"].sum() > made["refined"].sum()
+    assert np.array_equal(made["grown"], masks.grow(made["refined"].astype(np.float32), 0.05) == 1)
 
 
 def test_palette_png_round_trip(tmp_path):
@@ -68,6 +93,32 @@ def test_segmenters_score_every_pixel(name):
     model = segmenters.untrained(name, "resnet18").eval()
     with torch.no_grad():
         assert model(torch.rand(2, 3, 48, 48)).shape == (2, 2, 48, 48)
+
+
+def test_segmenter_averages_networks_scales_and_mirror_images(settings):
+    photos = data.load(settings)
+
+    class Bright(torch.nn.Module):
+        """Scores a pixel's brightness for the pet, more to the left, so that a mirror image differs."""
+
+        def __init__(self, gain):
+            super().__init__()
+            self.gain = gain
+
+        def forward(self, x):
+            score = self.gain * x.mean(1) + torch.linspace(1, -1, x.shape[-1])
+            return torch.stack([torch.zeros_like(score), score], dim=1)
+
+    index, size = photos.trainval[:3], 32
+
+    def made(networks, scales):
+        return evaluation.segmenter(networks, photos, size, settings, scales)(index)["pet"]
+
+    one, two = Bright(1.0), Bright(-2.0)
+    by_hand = [made([network], (scale,)) for network in (one, two) for scale in (0.5, 1.0)]
+    assert np.allclose(made([one, two], (0.5, 1.0)), np.mean(by_hand, axis=0), atol=1e-6)
+    still = evaluation.segmenter([Bright(0.0)], photos, size, settings)(index)["pet"]
+    assert np.allclose(still, still[:, :, ::-1], atol=1e-6) and still.shape == (3, size, size)
 
 
 def test_unknown_segmenter():

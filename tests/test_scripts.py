@@ -29,7 +29,7 @@ def test_form(path):
             ast.literal_eval(node.value)
             used = len(re.findall(rf"\b{name}\b", text)) > 1 or name in cli.constants(vars(cli))
             assert used, f"{name} is a constant that nobody reads"
-            line = text.splitlines()[node.lineno - 1]
+            line = text.splitlines()[node.end_lineno - 1]
             assert "  # " in line, f"{name} has no comment"
 
 
@@ -53,7 +53,10 @@ def test_help_as_a_user_types_it():
         ("train_ccam/train_ccam.py", ["--epoch", "3"], "unrecognized arguments: --epoch 3"),
         ("train_ccam/train_ccam.py", ["--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         ("train_ccam/train_ccam.py", ["--amp=false"], "argument --amp/--no-amp: ignored explicit argument 'false'"),
-        ("train_ccam/train_ccam.py", ["--image-size", "3"], "--image-size: at least 32 pixels"),
+        ("train_ccam/train_ccam.py", ["--image-size", "3"], "--image-size: at least 32"),
+        ("train_unet/train_on_ensemble.py", ["--rounds", "0"], "--rounds: at least 1"),
+        ("train_unet/train_on_ensemble.py", ["--grow", "-0.1"], "--grow: at least 0"),
+        ("train_unet/train_on_37CCAM.py", ["--size", "100"], "--size: a multiple of 16"),
         ("train_ccam/train_ccam.py", ["--backbone", "vgg"], "unknown backbone 'vgg'; one of resnet18"),
         ("train_ccam/train_ccam.py", ["--init", "dog"], "unknown init 'dog'; one of pretrained"),
         ("train_ccam/train_ccam.py", ["--weights", "/no/such.pth"], "no such weights file: /no/such.pth"),
