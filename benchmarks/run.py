@@ -259,12 +259,54 @@ def overhead(count=64):
     return way
 
 
-def crf_masks(count=16):
-    """pydensecrf on one core, or our lattice on all."""
+def compiled():
+    """A training step with the backbone compiled by torch.compile, or as it is; both in bf16 and channels_last."""
+    photos = compute.normalise(photos_of(BATCH, SIDE))
+
+    def loss_of(model):
+        features, _ = model.features(photos)
+        return ccam.loss(features, model.logits(features), 0.8)
+
+    def way(plain):
+        model = network(False)
+        step = trainer(model, loss_of, True)
+        if not plain:
+            model.backbone.compile()
+            start = time.perf_counter()
+            step()
+            print(f"compiling and the first step: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        return step, BATCH
+
+    return way
+
+
+def crf_photos(count):
     rng = np.random.default_rng(0)
     photos = [np.asarray(painter.photograph(rng, kind="car")[0].resize((SIDE, SIDE))) for _ in range(count)]
-    rough = [painter.noise(rng, SIDE, SIDE, 6).astype(np.float32) for _ in photos]
-    constants = crf.CRF()
+    return photos, [painter.noise(rng, SIDE, SIDE, 6).astype(np.float32) for _ in photos]
+
+
+def refine_all(photos, rough, threads=None):
+    """A step: our dense CRF of all photos."""
+    group = compute.group_size()
+    parts = [slice(k, k + group) for k in range(0, len(photos), group)]
+
+    def step():
+        with compute.threads(threads) as pool:
+            list(pool.map(lambda part: crf.refine(photos[part], rough[part], crf.CRF()), parts))
+
+    return step
+
+
+def crf_cores(count=16):
+    """Our dense CRF on one core, or on all."""
+    photos, rough = crf_photos(count)
+    return lambda plain: (refine_all(photos, rough, 1 if plain else None), count)
+
+
+def crf_masks(count=16):
+    """pydensecrf on one core, or our lattice on all."""
+    photos, rough = crf_photos(count)
 
     def reference(photo, prob):
         import pydensecrf.densecrf as densecrf
@@ -279,14 +321,7 @@ def crf_masks(count=16):
     def way(plain):
         if plain:
             return lambda: reference(photos[0], rough[0]), 1
-        group = compute.group_size()
-
-        def step():
-            parts = [slice(k, k + group) for k in range(0, count, group)]
-            with compute.threads() as pool:
-                list(pool.map(lambda part: crf.refine(photos[part], rough[part], constants), parts))
-
-        return step, count
+        return refine_all(photos, rough), count
 
     return way
 
@@ -294,6 +329,7 @@ def crf_masks(count=16):
 ROWS = {
     "ccam_train": ccam_train, "inference": inference, "ccam_map": ccam_map, "ecs_cam": ecs_cam,
     "class_specific": class_specific, "unet_train": unet_train, "overhead": overhead, "crf": crf_masks,
+    "crf_cores": crf_cores, "compiled": compiled,
 }  # fmt: skip
 COUNTED = ("ccam_train", "inference", "ccam_map", "unet_train")  # whose arithmetic is that of a network
 

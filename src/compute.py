@@ -171,9 +171,9 @@ def progress(items=None, title=None, **options):
     return tqdm(items, title, disable=True if rank() else None, **options)
 
 
-def threads():
+def threads(count=None):
     """A pool with one thread a core for work on single photos; inside, torch does not start threads of its own."""
-    return ThreadPoolExecutor(os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(count or os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
 
 
 def group_size():
