@@ -1,6 +1,6 @@
 """Show that memory does not grow with the number of photos: stages on 1, 4 and 16 copies of a data root.
 
-Run:    python benchmarks/memory.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE
+Run:    python benchmarks/memory.py --data-root data/sample --backbone resnet18 --weights random
 Prints: a row a stage: peak of the memory that a process cannot give back (RssAnon of Linux), in MB, for each number of
         copies, and the seconds that the largest took
 
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 from src import cli, data
 
 COPIES = (1, 4, 16)  # how many times each photo is there
-SIDE = 96  # pixels a side that the networks see
+SIDE = 64  # pixels a side that the networks see
 STAGES = (
     "train_classifier/train_classifier_cat_dog_bg.py --epochs 1",
     "train_classifier/evaluate_cam.py --init cat_dog_bg --scales 1.0",

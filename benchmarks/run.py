@@ -1,8 +1,9 @@
 """Time each kind of work our way and the plain way, side by side in one process, on made-up photos.
 
 Run:    python benchmarks/run.py [--work crf ecs_cam] [--json rates.json]
-Prints: a row a kind of work: rates a second (photos, maps, trainings), their ratio, the share of the measured matrix
-        rate that the network's arithmetic reaches, and the peak memory of a process that works our way
+Prints: a row a kind of work (benchmarks/work.py): rates a second (photos, maps, trainings), their ratio, the share of
+        the measured matrix rate that the network's arithmetic reaches, and the peak memory of a process that works
+        our way
 
 The plain way is what one writes first: fp32 in the default layout, one photo, class or training at a time.
 """
@@ -11,20 +12,17 @@ import json
 import multiprocessing
 import resource
 import sys
-import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from src import cam, ccam, cli, compute, crf, data, ecs, images, models, painter, segmenters, training
+from benchmarks import work
+from src import cli, compute
 
 WORK = ("all",)  # which kinds of work: names as in the table
 NETWORK = "resnet50"  # backbone of the network rows; its weights are random
@@ -32,8 +30,6 @@ SIDE = 224  # pixels a side
 BATCH = 16  # photos a step
 SECONDS = 6.0  # of each measurement, after one round to warm up
 JSON = ""  # file for the rows; empty: none
-
-SCALES = (0.5, 1.0, 1.5, 2.0)
 
 
 def rate(step, count, seconds):
@@ -69,298 +65,33 @@ def flops(step):
     return counter.get_total_flops()
 
 
-def photos_of(count, side):
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
-
-
-def plain_input(photos):
-    """Normalised fp32 photos in the default layout."""
-    return compute.normalise(photos).contiguous()
-
-
-def network(plain, heads=1):
-    torch.manual_seed(0)
-    model = ccam.CCAM(models.untrained(NETWORK, 37), heads)
-    return model.to(compute.device()) if plain else compute.place(model)
-
-
-def looker(plain):
-    """The network for inference: as it is, or with BatchNorm folded."""
-    model = network(plain).eval()
-    return model if plain else models.for_inference(model)
-
-
-def settings(amp):
-    return SimpleNamespace(amp=amp, seed=0, image_size=SIDE)
-
-
-def trainer(model, loss_of, amp):
-    optimizer = training.sgd([(model.parameters(), 0.001)])
-    model.train()
-
-    def step():
-        with compute.autocast(settings(amp)):
-            loss = loss_of(model)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-
-    return step
-
-
-def ccam_train():
-    photos = photos_of(BATCH, SIDE)
-
-    def loss_of(model):
-        batch = compute.normalise(photos) if model.fast else plain_input(photos)
-        features, _ = model.features(batch)
-        return ccam.loss(features, model.logits(features), 0.8)
-
-    def way(plain):
-        model = network(plain)
-        model.fast = not plain
-        return trainer(model, loss_of, not plain), BATCH
-
-    return way
-
-
-def inference():
-    photos = photos_of(BATCH, SIDE)
-
-    def way(plain):
-        model = looker(plain)
-
-        @torch.inference_mode()
-        def step():
-            with compute.autocast(settings(not plain)):
-                model.features(plain_input(photos) if plain else compute.normalise(photos))
-
-        return step, BATCH
-
-    return way
-
-
-def ccam_map():
-    """Maps at four scales with flip: photo by photo, or all photos of a size at once."""
-    photos = photos_of(BATCH, SIDE)
-
-    def way(plain):
-        model = looker(plain)
-
-        @torch.inference_mode()
-        def maps(batch):
-            def maps_of(scaled):
-                with compute.autocast(settings(not plain)):
-                    return model.maps(scaled, np.zeros(len(scaled), np.int64))
-
-            return cam.multi_scale(maps_of, batch, SCALES)
-
-        if plain:
-            return lambda: maps(plain_input(photos[:1])), 1
-        return lambda: maps(compute.normalise(photos)), BATCH
-
-    return way
-
-
-def ecs_cam():
-    """The weighted sums of ECS-CAM from given features: a photo's channels one at a time, or one product for all."""
-    side = SIDE // 16
-    features, classes = torch.rand(BATCH, 2048, side, side), torch.arange(BATCH) % 37
-    weight = torch.randn(37, 2048)
-    features, weight, classes = (x.to(compute.device()) for x in (features, weight, classes))
-
-    def one_at_a_time(_):
-        maps = []
-        for photo, label in zip(features, classes, strict=True):
-            total = torch.zeros(side, side, device=photo.device)
-            for channel, value in zip(photo, weight[label], strict=True):
-                total += value * channel
-            maps.append(total.relu())
-        return torch.stack(maps)
-
-    def way(plain):
-        maps_of = one_at_a_time if plain else lambda _: cam.class_maps(features, weight, classes)
-        batch = compute.normalise(photos_of(BATCH, SIDE))
-        return (lambda: ecs.cam_and_ecs(maps_of, batch, 0.5, 0.15)), BATCH
-
-    return way
-
-
-def class_specific(classes=6, each=8, epochs=20):
-    """Heads of some classes: each class's photos through the backbone in every pass, or once."""
-    photos = photos_of(classes * each, SIDE)
-
-    class Photos:
-        names, trainval = list(range(len(photos))), np.arange(len(photos))
-
-        def batch(self, index):
-            return photos[index]
-
-    def way(plain):
-        model = network(plain, classes)
-        model.backbone.freeze(5)
-        model.train()
-        optimizer = training.sgd([(model.heads.parameters(), 0.01)])
-        generator = torch.Generator().manual_seed(0)
-
-        def all_trainings():
-            with tempfile.TemporaryDirectory() as folder, compute.autocast(settings(not plain)):
-                if not plain:
-                    run = SimpleNamespace(settings=settings(True), path=Path(folder))
-                    views = training.features_once(run, Photos(), model)
-                for head in range(classes):
-                    index = np.arange(head * each, (head + 1) * each)
-                    for _ in range(epochs):
-                        features = model.features(plain_input(photos[index]))[0] if plain else views(index, generator)
-                        loss = ccam.loss(features, model.logits(features, head), 0.8)
-                        optimizer.zero_grad(set_to_none=True)
-                        loss.backward()
-                        optimizer.step()
-
-        return all_trainings, classes
-
-    return way
-
-
-def unet_train():
-    photos = photos_of(BATCH, SIDE)
-    labels = torch.randint(0, 2, (BATCH, SIDE, SIDE), device=compute.device())
-
-    def way(plain):
-        torch.manual_seed(0)
-        model = segmenters.UNet().to(compute.device()) if plain else compute.place(segmenters.UNet())
-        prepare = plain_input if plain else compute.normalise
-        return trainer(model, lambda m: F.cross_entropy(m(prepare(photos)).float(), labels), not plain), BATCH
-
-    return way
-
-
-def overhead(count=64):
-    """Getting a batch ready: decoding JPEG files in every pass, or taking it from the decoded cache."""
-    folder = Path(tempfile.mkdtemp())
-    paths = [folder / f"{i}.jpg" for i in range(count)]
-    for path, photo in zip(paths, photos_of(count, 2 * SIDE), strict=True):
-        Image.fromarray(photo.permute(1, 2, 0).numpy()).save(path, quality=90)
-    decoded = np.stack([images.decode(path, SIDE).transpose(2, 0, 1) for path in paths])
-    index, generator = np.arange(BATCH), torch.Generator().manual_seed(0)
-
-    def way(plain):
-        def step():
-            chosen = np.stack([images.decode(path, SIDE).transpose(2, 0, 1) for path in paths[:BATCH]])
-            return plain_input(data.augment(torch.from_numpy(chosen).float(), data.randomness(index, generator)))
-
-        def fast():
-            batch = torch.from_numpy(decoded[index]).to(compute.device())
-            return compute.normalise(data.augment(batch, data.randomness(index, generator)))
-
-        return (step if plain else fast), BATCH
-
-    return way
-
-
-def compiled():
-    """A training step with the backbone compiled by torch.compile, or as it is; both in bf16 and channels_last."""
-    photos = compute.normalise(photos_of(BATCH, SIDE))
-
-    def loss_of(model):
-        features, _ = model.features(photos)
-        return ccam.loss(features, model.logits(features), 0.8)
-
-    def way(plain):
-        model = network(False)
-        step = trainer(model, loss_of, True)
-        if not plain:
-            model.backbone.compile()
-            start = time.perf_counter()
-            step()
-            print(f"compiling and the first step: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        return step, BATCH
-
-    return way
-
-
-def crf_photos(count):
-    rng = np.random.default_rng(0)
-    photos = [np.asarray(painter.photograph(rng, kind="car")[0].resize((SIDE, SIDE))) for _ in range(count)]
-    return photos, [painter.noise(rng, SIDE, SIDE, 6).astype(np.float32) for _ in photos]
-
-
-def refine_all(photos, rough, threads=None):
-    """A step: our dense CRF of all photos."""
-    group = compute.group_size()
-    parts = [slice(k, k + group) for k in range(0, len(photos), group)]
-
-    def step():
-        with compute.threads(threads) as pool:
-            list(pool.map(lambda part: crf.refine(photos[part], rough[part], crf.CRF()), parts))
-
-    return step
-
-
-def crf_cores(count=16):
-    """Our dense CRF on one core, or on all."""
-    photos, rough = crf_photos(count)
-    return lambda plain: (refine_all(photos, rough, 1 if plain else None), count)
-
-
-def crf_masks(count=16):
-    """pydensecrf on one core, or our lattice on all."""
-    photos, rough = crf_photos(count)
-
-    def reference(photo, prob):
-        import pydensecrf.densecrf as densecrf
-
-        field = densecrf.DenseCRF2D(SIDE, SIDE, 2)
-        pet = np.clip(prob, 1e-4, 1 - 1e-4)
-        field.setUnaryEnergy(np.ascontiguousarray(-np.log(np.stack([1 - pet, pet])).reshape(2, -1), np.float32))
-        field.addPairwiseGaussian(sxy=3, compat=3)
-        field.addPairwiseBilateral(sxy=50, srgb=5, rgbim=np.array(photo, order="C"), compat=10)
-        return field.inference(10)
-
-    def way(plain):
-        if plain:
-            return lambda: reference(photos[0], rough[0]), 1
-        return refine_all(photos, rough), count
-
-    return way
-
-
-ROWS = {
-    "ccam_train": ccam_train, "inference": inference, "ccam_map": ccam_map, "ecs_cam": ecs_cam,
-    "class_specific": class_specific, "unet_train": unet_train, "overhead": overhead, "crf": crf_masks,
-    "crf_cores": crf_cores, "compiled": compiled,
-}  # fmt: skip
-COUNTED = ("ccam_train", "inference", "ccam_map", "unet_train")  # whose arithmetic is that of a network
-
-
-def measure(name, constants):
+def measure(name, seconds, constants):
     """One row, in a process of its own so that the peak is its own: our way first, then the plain way."""
-    globals().update(constants)  # which the flags may have changed
-    way = ROWS[name]()
+    vars(work).update(constants)
+    way = work.ROWS[name]()
     step, count = way(plain=False)
-    ours = rate(step, count, SECONDS)
+    ours = rate(step, count, seconds)
     if torch.cuda.is_available():
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    of_limit = flops(step) / count * ours / matrix_rate(SECONDS / 3) if name in COUNTED else None
+    of_limit = flops(step) / count * ours / matrix_rate(seconds / 3) if name in work.COUNTED else None
     step, count = way(plain=True)
-    plain = rate(step, count, SECONDS)
+    plain = rate(step, count, seconds)
     return {"work": name, "plain": plain, "ours": ours, "ratio": ours / plain, "of_limit": of_limit,
             "peak_mb": round(peak / 2**20)}  # fmt: skip
 
 
 def main(_):
-    chosen = [name for name in ROWS if name in WORK or "all" in WORK]
+    chosen = [name for name in work.ROWS if name in WORK or "all" in WORK]
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
     print(f"{where}, {'bf16' if compute.fast_bf16() else 'fp32'} products {matrix_rate(2) / 1e12:.2f} TFLOP/s, "
           f"{NETWORK}, {SIDE} px, batch {BATCH}; rates a second")  # fmt: skip
     print("| work | ratio | ours | plain | of the matrix rate | peak MB |\n| --- | --- | --- | --- | --- | --- |")
-    rows, constants = [], {"NETWORK": NETWORK, "SIDE": SIDE, "BATCH": BATCH, "SECONDS": SECONDS}
+    rows, constants = [], {"NETWORK": NETWORK, "SIDE": SIDE, "BATCH": BATCH}
     for name in chosen:
         with multiprocessing.get_context("spawn").Pool(1) as pool:
-            row = pool.apply(measure, (name, constants))
+            row = pool.apply(measure, (name, SECONDS, constants))
         share = "" if row["of_limit"] is None else f"{100 * row['of_limit']:.0f} %"
         print(f"| {name} | {row['ratio']:.1f} | {row['ours']:.3g} | {row['plain']:.3g} | {share} | {row['peak_mb']} |",
               flush=True)  # fmt: skip
