@@ -42,8 +42,8 @@ def main(settings):
     for number in range(1, ROUNDS + 1):
         part = run.part(f"round{number}")
 
-        def labels_of(i, folder=learned_from):
-            return masks.read(folder / f"{photos.names[i]}.png", SIZE)
+        def labels_of(i, made=learned_from):
+            return masks.read(made / f"{photos.names[i]}.png", SIZE)
 
         networks += [training.train_segmenter(part, photos, labels_of, SEGMENTER, SIZE, EPOCHS, BATCH_SIZE, LR)]
         if number < ROUNDS:
