@@ -133,7 +133,28 @@ def test_a_guided_ccam_shows_its_probability_and_one_left_alone_its_logit():
         torch.testing.assert_close(guided.maps(photos, head), logits.sigmoid())
 
 
-def testfeatures_once_are_those_of_the_photo_or_of_its_mirror_image(settings, tmp_path):
+def test_maps_of_a_batch_are_those_of_each_photo_alone(settings):
+    """Batched at four scales with folded BatchNorm, as masks are made, against photo by photo; in fp32 and bf16."""
+    photos, heads = data.load(settings), np.array([0, 2, 1, 2])
+    torch.manual_seed(0)
+    model = ccam.CCAM(models.untrained("resnet18", 2), heads=3).eval()
+    for head in model.heads:
+        torch.nn.init.normal_(head[0].weight, std=0.01)
+    batch, scales = compute.normalise(photos.batch(photos.trainval[:4])), (0.5, 1.0, 1.5, 2.0)
+
+    def maps(network, photo, head):
+        with torch.no_grad():
+            return cam.normalise(cam.multi_scale(lambda scaled: network.maps(scaled, head), photo, scales))
+
+    alone = torch.cat([maps(model, batch[i : i + 1].contiguous(), heads[i : i + 1]) for i in range(4)])
+    assert alone.std() > 0.1
+    folded = compute.place(models.for_inference(model))
+    torch.testing.assert_close(maps(folded, batch, heads), alone, rtol=0, atol=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (maps(folded, batch, heads) - alone).abs().mean() < 1e-2
+
+
+def test_features_once_are_those_of_the_photo_or_of_its_mirror_image(settings, tmp_path):
     photos = data.load(settings)
     model = ccam.CCAM(models.untrained("resnet18", 2)).eval()
     views = training.features_once(SimpleNamespace(settings=settings, path=tmp_path), photos, model)
