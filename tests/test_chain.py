@@ -134,6 +134,19 @@ def test_a_loss_that_is_not_finite_stops_with_its_epoch(settings, tmp_path):
     assert run.resume() is None
 
 
+def test_the_final_segmenter_makes_masks_of_other_photos(script, settings, drawn):
+    """What train_on_ensemble.py learned is used by evaluate_unet.py with the same constants, for the same masks."""
+    settings.runs_root, settings.data_root = script.runs_root, script.data_root
+    final = run_chain(script, settings, reproduce.needed)[-1]
+    sharper = ["--bilateral-srgb", 5, *ONE_SCALE]
+    words = ["--model", "train_on_ensemble", "--refine", "--grow", 0.01, *sharper]
+    code, _, err = script("train_unet/evaluate_unet.py", *words)
+    assert code == 0, err
+    again = script.runs_root / "evaluate_unet_train_on_ensemble" / "seed0" / "masks_crf"
+    ours = {path.name: path.read_bytes() for path in (final / "masks_final").iterdir()}
+    assert {path.name: path.read_bytes() for path in again.iterdir()} == ours and len(ours) == 20
+
+
 def test_scores_come_with_trimaps(script):
     code, out, err = script("train_classifier/evaluate_cam.py", "--scales", "1.0")
     assert code == 0, err

@@ -15,24 +15,26 @@ from src import cli, compute, data, evaluation, masks, runs, segmenters
 from src.crf import CRF
 from src.errors import check_choice
 
-MODEL = "train_on_37CCAM_CRF"  # train_on_37CCAM, train_on_37CCAM_CRF or train_on_gt
+MODEL = "train_on_37CCAM_CRF"  # a script of this folder that trains: train_on_...
+SCALES = (1.0,)  # of the side that it was trained at
 REFINE = False  # also refine every mask with the dense CRF
 BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
 BILATERAL_COMPAT = 4.0  # weight of that pull
+GROW = 0.0  # of the longer side: grow the masks by this
 
 
 def main(settings):
-    check_choice("model", MODEL, ("train_on_37CCAM", "train_on_37CCAM_CRF", "train_on_gt"))
+    check_choice("model", MODEL, sorted(path.stem for path in Path(__file__).parent.glob("train_on_*.py")))
     photos = data.load(settings)
     path = runs.upstream(settings, f"train_unet/{MODEL}.py")
     model, size = segmenters.load(path / "checkpoint.pt")
     model = compute.place(model).eval()
     run = runs.Run(settings, model=MODEL)
-    predict = evaluation.segmenter([model], photos, size, settings)
-    outputs = {"masks": masks.Recipe("pet")}
+    predict = evaluation.segmenter([model], photos, size, settings, SCALES)
+    outputs = {"masks": masks.Recipe("pet", grow=GROW)}
     if REFINE:
         crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-        outputs["masks_crf"] = masks.Recipe("pet", refine=crf)
+        outputs["masks_crf"] = masks.Recipe("pet", refine=crf, grow=GROW)
     metrics = evaluation.make_masks(run, photos, outputs, predict)
     run.finish(metrics)
 
