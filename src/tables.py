@@ -59,7 +59,7 @@ ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensem
 BOUND = "train_unet/train_on_ensemble_gt.py"
 STEPS = (
     ("CCAM of the pretrained network + dCRF", CCAM, {"method": "ccam", "init": "pretrained"}, (), "_crf"),
-    ("mean of five CCAMs", ENSEMBLE, {}, (), ""),
+    ("mean of the members' maps", ENSEMBLE, {}, (), ""),
     ("+ dCRF: the first masks", ENSEMBLE, {}, (), "_crf"),
     ("segmenter trained on them, round 1", SEGMENTER, {}, ("round1",), ""),
     ("+ dCRF", SEGMENTER, {}, ("round1",), "_crf"),

@@ -37,7 +37,7 @@ def test_mean_and_deviation_over_seeds(settings, finished):
     assert row(text, "+ growth: **the final masks**") == ["82.0 ± 2.8", "87.0 ± 2.8", "84.0 ± 2.8", "89.0 ± 2.8", "2"]
     assert row(text, "segmenter trained on them, round 1")[2:] == ["71.5 ± 0.7", "76.5 ± 0.7", "2"]
     assert row(text, "final masks / bound") == ["0.800", "0.810", "0.911", "0.916", "1"]
-    assert row(text, "mean of five CCAMs") == ["-", "-", "-", "-", "0"]
+    assert row(text, "mean of the members' maps") == ["-", "-", "-", "-", "0"]
 
 
 def test_ablations_stand_beside_the_same_seeds(settings, finished):
