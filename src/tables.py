@@ -79,10 +79,8 @@ ABLATIONS = (
      "cam cat_dog_bg"),
     ("first masks: threshold 0.25 in place of Otsu's", 2, ENSEMBLE, "fixed", "--threshold", "0.25"),
     ("first masks: without the scale 1.5", 2, ENSEMBLE, "two_scales", "--scales", "0.75", "1.0"),
-    ("", 2, ENSEMBLE, "no_band", "--ignore-band", "0"),  # the band is for those who learn; no score counts it
     ("round 1: masks of one CCAM", 4, SEGMENTER, "one", "--masks", "one", "--rounds", "1"),
     ("round 1: masks without dCRF", 4, SEGMENTER, "no_crf", "--no-refine", "--rounds", "1"),
-    ("round 1: masks without the ignored band", 4, SEGMENTER, "no_band", "--masks", "no_band", "--rounds", "1"),
 )  # fmt: skip
 
 
@@ -96,7 +94,7 @@ def table4(settings):
     ratios = np.array([np.divide(final[seed], bound[seed]) for seed in sorted(both)])
     lines += [_seeds_row("final masks / bound", dict(enumerate(ratios))), ""]
     lines += ["| One thing changed | trainval | border ignored | test | border ignored | seeds |", "| --- " * 6 + "|"]
-    for text, step, script, name, *_ in filter(lambda row: row[0], ABLATIONS):
+    for text, step, script, name, *_ in ABLATIONS:
         off, on = (_seeds(settings, script, variant, *STEPS[step][3:]) for variant in (runs.named(name), {}))
         if script == SEGMENTER:
             off = _seeds(settings, script, runs.named(name), (), STEPS[step][4])
