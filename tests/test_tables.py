@@ -47,6 +47,7 @@ def test_ablations_stand_beside_the_same_seeds(settings, finished):
     finished(tables.SEGMENTER, 0, {"round1": scores(80, 80, "_crf")})
     finished(tables.SEGMENTER, 0, scores(78, 79, "_crf"), name="no_crf")
     text = tables.table4(settings)
+    assert "without the scale 1.5" not in text  # that was not run
     changed = row(text, "first masks: threshold 0.25 in place of Otsu's")
     assert changed == ["69.0 (-1.0)", "74.0 (-1.0)", "75.0 (+3.0)", "80.0 (+3.0)", "1"]
     assert row(text, "round 1: masks without dCRF")[0] == "78.0 (-2.0)"
