@@ -246,13 +246,13 @@ def refine_all(photos, rough, threads=None):
     return step
 
 
-def crf_cores(count=16):
+def crf_cores(count=32):
     """Our dense CRF on one core, or on all."""
     photos, rough = crf_photos(count)
     return lambda plain: (refine_all(photos, rough, 1 if plain else None), count)
 
 
-def crf_masks(count=16):
+def crf_masks(count=32):
     """pydensecrf on one core, or our lattice on all."""
     photos, rough = crf_photos(count)
 

@@ -6,6 +6,7 @@ Adams, Baek and Davis, Fast High-Dimensional Filtering Using the Permutohedral L
 import warnings
 
 import torch
+import torch.nn.functional as F
 
 warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
 
@@ -27,27 +28,24 @@ class Lattice:
         corner, rank, weight = _simplex(features)
         keys, digits = _vertex_keys(corner, rank, group)
         found, order = keys.flatten().sort()
-        first = torch.ones_like(found, dtype=torch.bool)
-        first[1:] = found[1:] != found[:-1]
-        vertices = found[first]
+        vertices, vertex_of, uses = found.unique_consecutive(return_inverse=True, return_counts=True)
         count = len(vertices)
-        vertex_of = torch.empty_like(order).scatter_(0, order, first.cumsum(0) - 1)
-        starts = torch.cat([first.nonzero()[:, 0], torch.full((1,), len(found), device=device)])
+        vertex_of = torch.empty_like(order).scatter_(0, order, vertex_of)
+        starts = F.pad(uses.cumsum(0), (1, 0))
         rows = torch.arange(0, n * (d + 1) + 1, d + 1, device=device)
         self.slice = _sparse(rows, vertex_of, weight.flatten(), (n, count))
         self.splat = _sparse(starts, order // (d + 1), weight.flatten()[order], (count, n))
-        self.before, self.after = _neighbours(vertices, digits, d)
+        self.blurs = [_blur(vertices, digits, axis) for axis in range(d + 1)]
         self.gain = 1 / (1 + 2.0**-d)  # of the blur, as in the paper's code
         self.scale = torch.ones(n, device=device)
         self.scale = (self(self.scale) + 1e-20).rsqrt()
 
     def __call__(self, values):
         """Filter values: float32 (N,) to (N,)."""
-        vertices = values.new_zeros(self.splat.shape[0] + 1)  # the last stands for neighbours that do not exist
-        vertices[:-1] = self.splat @ (values * self.scale)
-        for before, after in zip(self.before, self.after, strict=True):
-            vertices[:-1] += 0.5 * (vertices.index_select(0, before) + vertices.index_select(0, after))
-        return (self.slice @ vertices[:-1]) * self.scale * self.gain
+        vertices = self.splat @ (values * self.scale)
+        for blur in self.blurs:
+            vertices = blur @ vertices
+        return (self.slice @ vertices) * self.scale * self.gain
 
 
 def _simplex(features):
@@ -69,14 +67,14 @@ def _simplex(features):
     elevated[0] = total
     nearest = torch.round(elevated / (d + 1))
     offset = elevated - nearest * (d + 1)
-    rank = nearest.sum(dim=0).long().repeat(d + 1, 1)  # a sum that is not 0 moves the ranks around
+    rank = nearest.sum(dim=0).to(torch.int8).repeat(d + 1, 1)  # a sum that is not 0 moves the ranks around
     for a in range(d + 1):
         for b in range(a + 1, d + 1):
             less = offset[a] < offset[b]
             rank[a] += less
             rank[b] += ~less
     wrap = (rank < 0).long() - (rank > d).long()
-    rank += (d + 1) * wrap
+    rank = rank + (d + 1) * wrap
     offset -= (d + 1) * wrap
     sorted_offset = torch.empty_like(offset).scatter_(0, rank, offset / (d + 1))
     weight = features.new_empty(n, d + 1)
@@ -108,19 +106,20 @@ def _vertex_keys(corner, rank, group):
     return torch.stack(keys, dim=1), digits
 
 
-def _neighbours(vertices, digits, d):
-    """Indices of each vertex's neighbours along the d + 1 axes, two (d + 1, M); M where there is none."""
-    count = len(vertices)
-    after = torch.full((d + 1, count), count, device=vertices.device)
-    before = after.clone()
+def _blur(vertices, digits, axis):
+    """The blur along one axis, a sparse (M, M): each vertex and half of its two neighbours, where they exist."""
+    count, d = len(vertices), len(digits)
+    # One step: +1 in all coordinates but -d in the axis's own.
+    step = digits.sum() - ((d + 1) * digits[axis] if axis < d else 0)
     own = torch.arange(count, device=vertices.device)
-    for axis in range(d + 1):  # one step: +1 in all coordinates but -d in this one
-        step = digits.sum() - ((d + 1) * digits[axis] if axis < d else 0)
-        at = torch.searchsorted(vertices, vertices + step).clamp_max(count - 1)
-        there = vertices[at] == vertices + step
-        after[axis, there] = at[there]
-        before[axis, at[there]] = own[there]
-    return before, after
+    after = torch.searchsorted(vertices, vertices + step).clamp_max(count - 1)
+    there = vertices[after] == vertices + step
+    before = torch.full((count + 1,), -1, device=vertices.device)  # the last is for steps that lead nowhere
+    before = before.scatter_(0, torch.where(there, after, count), own)[:count]
+    columns = torch.stack([own, torch.where(there, after, own), torch.where(before < 0, own, before)], dim=1)
+    weights = torch.stack([torch.ones_like(there).float(), 0.5 * there, 0.5 * (before >= 0)], dim=1)
+    starts = torch.arange(0, 3 * count + 1, 3, device=vertices.device)
+    return _sparse(starts, columns.flatten(), weights.flatten(), (count, count))
 
 
 def _sparse(starts, columns, values, shape):
