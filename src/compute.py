@@ -85,6 +85,19 @@ def share(batch):
     return batch[rank() :: processes()]
 
 
+def on_this_machine():
+    """(number of this process, count of processes) among those that share this machine's memory and disk."""
+    if processes() == 1:
+        return 0, 1
+    return int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+
+
+def wait():
+    """Until every process is here."""
+    if processes() > 1:
+        dist.barrier()
+
+
 def gather(values, count=None):
     """The opposite of `share`, with gradient: (n, ...) of each process to (N, ...) of all, in the batch's order.
 

@@ -1,7 +1,7 @@
 """The training loop that every script shares, and the three trainings that use it."""
 
 import math
-import tempfile
+import os
 import time
 
 import numpy as np
@@ -170,8 +170,20 @@ def train_ccam(run, photos, model, epochs, batch_size, alpha, lr, head_lr, froze
 
 
 def scratch(run, kind, shape):
-    """An array in a nameless file of the run directory, so that memory does not grow with the photos."""
-    return np.memmap(tempfile.TemporaryFile(dir=run.path), kind, "w+", shape=shape)
+    """An array in a nameless file of the run directory, so that memory does not grow with the photos.
+
+    The processes of one machine share it: each fills in its part, and reads after `compute.wait()`.
+    """
+    number, _ = compute.on_this_machine()
+    path = run.path / f"scratch{os.environ.get('GROUP_RANK', '')}"  # torchrun's number of the machine
+    if number == 0:
+        np.memmap(path, kind, "w+", shape=shape)
+    compute.wait()
+    array = np.memmap(path, kind, "r+", shape=shape)
+    compute.wait()
+    if number == 0:
+        path.unlink()
+    return array
 
 
 def rows(photos):
@@ -185,21 +197,26 @@ def rows(photos):
 def features_once(run, photos, model, chunk=32):
     """Compute the features of each trainval photo and of its mirror image, for a backbone that does not change.
 
-    They are float16 in a file, 2 C h w bytes a view (0.5 MB for MobileNetV2 and 1.2 MB for ResNet-50 at 224 px).
+    They are float16 in a file, 2 C h w bytes a view (0.5 MB for MobileNetV2 and 1.2 MB for ResNet-50 at 224 px). The
+    processes of a machine share file and work.
 
     Returns:
         function, (photo indices (n,), torch.Generator) to features (n, C, h, w) of a random view of each photo of
         this process's share.
     """
-    row_of, cache = rows(photos), None
-    for some in compute.progress(data.chunks(photos.trainval, chunk), "features", leave=False):
-        batch = compute.normalise(photos.batch(some))
-        for view, looked in enumerate((batch, batch.flip(-1))):
-            with compute.autocast(run.settings):
-                features = model.features(looked)[0].half().cpu().numpy()
-            if cache is None:
-                cache = scratch(run, np.float16, (len(photos.trainval), 2, *features.shape[1:]))
-            cache[row_of[some], view] = features
+
+    def look(index, mirrored):
+        batch = compute.normalise(photos.batch(index))
+        with compute.autocast(run.settings):
+            return model.features(batch.flip(-1) if mirrored else batch)[0].half().cpu().numpy()
+
+    row_of = rows(photos)
+    cache = scratch(run, np.float16, (len(photos.trainval), 2, *look(photos.trainval[:1], False).shape[1:]))
+    number, count = compute.on_this_machine()
+    for some in compute.progress(data.chunks(photos.trainval[number::count], chunk), "features", leave=False):
+        for view in (0, 1):
+            cache[row_of[some], view] = look(some, view == 1)
+    compute.wait()
 
     def random_views(index, generator):
         views = torch.randint(2, (len(index),), generator=generator).numpy()
@@ -258,9 +275,12 @@ def train_segmenter(run, photos, labels_of, name, size, epochs, batch_size, lr):
     row_of = rows(photos)
     labels = scratch(run, np.uint8, (len(photos.trainval), size, size))
     with compute.threads() as pool:
-        read = pool.map(labels_of, photos.trainval)
-        for row, label in enumerate(compute.progress(read, "reading masks", total=len(labels), leave=False)):
-            labels[row] = label
+        number, count = compute.on_this_machine()
+        own = photos.trainval[number::count]
+        read = compute.progress(pool.map(labels_of, own), "reading masks", total=len(own), leave=False)
+        for i, label in zip(own, read, strict=True):
+            labels[row_of[i]] = label
+    compute.wait()
 
     def loss_of(index, generator):
         own = compute.share(index)

@@ -46,6 +46,7 @@ def test_ccam_of_two_processes_is_that_of_one(script, torchrun):
         script, torchrun, "train_class_specific_ccam/train_ccam_on_specific_37_class.py", "--epochs", "5", "--no-amp"
     )
     assert out.count("epoch 5/5") == 1  # one process logs
+    assert not list(torchrun.runs_root.rglob("scratch*"))  # the file of features that both used has no name
     one, two = checkpoints(script, torchrun, "train_ccam_on_specific_37_class")
     start = json.loads((torchrun.runs_root / "train_ccam_on_specific_37_class/seed0/config.json").read_text())
     assert start["processes"] == 2
