@@ -106,29 +106,44 @@ def table4(settings):
     return "\n".join(lines) + "\n"
 
 
+def _finished(settings, script, variant):
+    """dict seed's directory -> metrics of the finished runs of a stage."""
+    paths = sorted(runs.directory(settings, script, **variant).parent.glob("seed*/summary.json"))
+    return {path.parent.name: runs.read_json(path)["metrics"] for path in paths}
+
+
 def _seeds(settings, script, variant, place, key):
     """dict seed -> IoU of trainval, the same with the border ignored, and both of test, in %, of the finished runs."""
     found = {}
-    for path in sorted(runs.directory(settings, script, **variant).parent.glob("seed*/summary.json")):
-        metrics = runs.read_json(path)["metrics"]
+    for seed, metrics in _finished(settings, script, variant).items():
         for part in place:
             metrics = metrics.get(part, {})
         if f"test{key}" in metrics:
             scores = [metrics[split + key] for split in ("trainval", "test")]
-            found[path.parent.name] = [100 * s[n] for s in scores for n in ("pet_iou", "pet_iou_border_ignored")]
+            found[seed] = [100 * s[n] for s in scores for n in ("pet_iou", "pet_iou_border_ignored")]
     return found
+
+
+def _percent(scored, names):
+    """Rows of figures in %, one a seed, of dict seed -> metrics of a split."""
+    return [[100 * np.array(figures[name]) for name in names] for figures in scored.values()]
+
+
+def _mean(values, digits):
+    """Means of the columns as text, with deviations where there are several rows."""
+    values = np.array(values)
+    means = [f"{mean:.{digits}f}" for mean in values.mean(axis=0)]
+    if len(values) == 1:
+        return means
+    return [f"{mean} ± {d:.{digits}f}" for mean, d in zip(means, values.std(axis=0, ddof=1), strict=True)]
 
 
 def _seeds_row(text, found, beside=None):
     """A row of means, with deviations where there are several seeds, and the change against `beside`'s."""
     cells = ["-"] * 4
     if found:
-        values = np.array(list(found.values()))
-        digits = 3 if values.max() < 2 else 1
-        cells = [f"{mean:.{digits}f}" for mean in values.mean(axis=0)]
-        if len(values) > 1:
-            deviations = values.std(axis=0, ddof=1)
-            cells = [f"{c} ± {d:.{digits}f}" for c, d in zip(cells, deviations, strict=True)]
+        values = list(found.values())
+        cells = _mean(values, 3 if np.max(values) < 2 else 1)
         if beside:
             change = np.mean([np.subtract(found[seed], beside[seed]) for seed in beside], axis=0)
             cells = [f"{c} ({d:+.1f})" for c, d in zip(cells, change, strict=True)]
@@ -136,32 +151,32 @@ def _seeds_row(text, found, beside=None):
 
 
 def render(settings, photos):
-    """The tables as Markdown, ours first and the published figure in brackets, then every figure of every run."""
-    lines = [_what(settings, photos), ""]
-    used = {}
+    """Tables 1 to 3 as Markdown over the seeds that are there, published figures in brackets, then every figure."""
+    lines, used, seeds = [], {}, set()
     for title, columns, rows in TABLES:
         lines += [f"| {title} | " + " | ".join(columns) + " |", "| --- " * (len(columns) + 1) + "|"]
         for name, cells in rows:
             texts = []
             for published, (script, variant, key) in cells:
-                figures = _figures(settings, script, variant, key)
+                scored = {s: m[key] for s, m in _finished(settings, script, variant).items() if key in m}
                 ours = "not scored"
-                if figures:
-                    ours = f"**{100 * figures['pet_iou']:.2f} / {100 * figures['pet_dice']:.2f}**"
-                    used[runs.stage_name(script, **variant), key] = figures
+                if scored:
+                    ours = f"**{' / '.join(_mean(_percent(scored, ('pet_iou', 'pet_dice')), 1))}**"
+                    used[runs.stage_name(script, **variant), key] = scored
+                    seeds |= scored.keys()
                 texts.append(f"{ours} ({published})")
             lines.append(f"| {name} | " + " | ".join(texts + [""] * (len(columns) - len(texts))) + " |")
         lines.append("")
     lines += [
-        "| Run, split | IoU, 95 % interval | Dice | IoU, border ignored | dataset IoU | mIoU |",
-        "| --- " * 6 + "|",
+        "| Run, split | IoU, 95 % interval | Dice | IoU, border ignored | dataset IoU | mIoU | seeds |",
+        "| --- " * 7 + "|",
     ]
-    for (stage, key), f in used.items():
-        low, high = (100 * x for x in f["pet_iou_ci95"])
-        rest = [f["pet_dice"], f["pet_iou_border_ignored"], f["dataset_iou"], f["miou"]]
-        numbers = " | ".join(f"{100 * x:.2f}" for x in rest)
-        lines.append(f"| {stage}, {key} | {100 * f['pet_iou']:.2f} ({low:.1f} to {high:.1f}) | {numbers} |")
-    return "\n".join(lines) + "\n"
+    names = ("pet_iou", "pet_dice", "pet_iou_border_ignored", "dataset_iou", "miou")
+    for (stage, key), scored in used.items():
+        iou, *rest = _mean(_percent(scored, names), 2)
+        low, high = np.mean(_percent(scored, ["pet_iou_ci95"]), axis=(0, 1))
+        lines.append(f"| {stage}, {key} | {iou} ({low:.1f} to {high:.1f}) | {' | '.join(rest)} | {len(scored)} |")
+    return "\n".join([_what(settings, photos, sorted(s.removeprefix("seed") for s in seeds)), "", *lines]) + "\n"
 
 
 def costs(photos, paths):
@@ -181,7 +196,7 @@ def costs(photos, paths):
     return "\n".join(lines) + "\n"
 
 
-def _what(settings, photos):
+def _what(settings, photos, seeds):
     pretrained = {
         "imagenet": "on ImageNet",
         "drawings": "by this project on labelled drawings (no ImageNet weights are used)",
@@ -190,14 +205,9 @@ def _what(settings, photos):
     return (
         f"Per-image IoU / Dice of the pet in %, border = pet, on {len(photos.test)} test photos of this data root; "
         f"in brackets the published figure (ResNet-50, full Oxford-IIIT Pet, another split). {settings.backbone}, "
-        f"pretrained {pretrained}, {settings.image_size} px, seed {settings.seed}. Test photos get the map of the "
+        f"pretrained {pretrained}, {settings.image_size} px, seed {', '.join(seeds)}. Test photos get the map of the "
         "class that the classifier predicts (CAM, CAM+ECS) or of their label (class-specific CCAM); CCAM asks for none."
     )
-
-
-def _figures(settings, script, variant, key):
-    path = runs.directory(settings, script, **variant) / "summary.json"
-    return runs.read_json(path)["metrics"].get(key) if path.is_file() else None
 
 
 def draw_sheet(settings, photos, path):

@@ -1,8 +1,8 @@
-"""Table 4 reads what finished runs say, seed by seed."""
+"""The tables read what finished runs say, seed by seed."""
 
 import pytest
 
-from src import runs, tables
+from src import data, runs, tables
 
 
 @pytest.fixture
@@ -51,6 +51,18 @@ def test_ablations_stand_beside_the_same_seeds(settings, finished):
     changed = row(text, "first masks: threshold 0.25 in place of Otsu's")
     assert changed == ["69.0 (-1.0)", "74.0 (-1.0)", "75.0 (+3.0)", "80.0 (+3.0)", "1"]
     assert row(text, "round 1: masks without dCRF")[0] == "78.0 (-2.0)"
+
+
+def test_published_cells_stand_beside_means_over_seeds(settings, finished):
+    for seed, iou in enumerate((0.72, 0.76)):
+        figures = dict.fromkeys(("pet_iou", "pet_dice", "pet_iou_border_ignored", "dataset_iou", "miou"), iou)
+        metrics = {"test": figures | {"pet_iou_ci95": [iou - 0.02, iou + 0.03]}}
+        finished(tables.CCAM, seed, metrics, method="ccam", init="pretrained")
+    text = tables.render(settings, data.load(settings))
+    assert row(text, "CCAM")[:2] == ["**74.0 ± 2.8 / 74.0 ± 2.8** (68.21 / 80.32)", "not scored (41.07 / 55.85)"]
+    cells = row(text, "evaluate_ccam_ccam_pretrained, test")
+    assert cells[0] == "74.00 ± 2.83 (72.0 to 77.0)" and cells[-1] == "2"
+    assert "seed 0, 1." in text
 
 
 def test_costs_of_stages(settings, finished):
