@@ -12,7 +12,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch.distributed.nn.functional import all_gather
 from tqdm import tqdm
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which every pretrained backbone expects
@@ -112,13 +111,28 @@ def gather(values, count=None):
     count = count or len(values) * processes()
     longest = -(-count // processes())
     padded = F.pad(values, (0, 0) * (values.ndim - 1) + (0, longest - len(values)))
-    return torch.stack(all_gather(padded), dim=1).flatten(0, 1)[:count]
+    return _Gather.apply(padded).flatten(0, 1)[:count]
+
+
+class _Gather(torch.autograd.Function):
+    """(n, ...) of each process to (n, processes, ...) of all; the gradients of all processes' losses are summed."""
+
+    @staticmethod
+    def forward(context, values):
+        values = values.contiguous()
+        parts = [torch.empty_like(values) for _ in range(processes())]
+        dist.all_gather(parts, values)
+        return torch.stack(parts, dim=1)
+
+    @staticmethod
+    def backward(context, gradient):
+        return total(gradient)[:, rank()]
 
 
 def total(values):
     """Sum of a tensor over the processes, without gradient."""
     if processes() > 1:
-        values = values.clone()
+        values = values.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(values)
     return values
 
