@@ -48,7 +48,7 @@ def member(name, settings, photos, scales, delta, theta):
     if method in ("cam", "ecs"):
         model, classes = models.initial(settings, init)
         model = models.for_inference(model)
-        asked = evaluation.classes_to_ask(model, classes, photos, settings)
+        asked = evaluation.classes_to_ask(model, classes, photos)
         predict = evaluation.cam_and_ecs(model, photos, asked, settings, scales, delta, theta)
         return lambda index: predict(index)[method]
     if method == "specific":

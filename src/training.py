@@ -116,7 +116,7 @@ def train_classifier(run, photos, labels, classes, start, epochs, batch_size, lr
     metrics = {}
     for split, index in (("test", photos.test), ("trainval", photos.trainval)):
         if len(index):
-            right = evaluation.predict_classes(model, photos, index, run.settings) == labels[index]
+            right = evaluation.predict_classes(model, photos, index) == labels[index]
             metrics[split] = {"accuracy": float(right.mean()), "photos": len(index)}
     return metrics
 

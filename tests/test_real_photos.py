@@ -29,7 +29,7 @@ def test_cam_of_imagenet_finds_real_pets(pets, settings):
     model = compute.place(models.pretrained(settings)).eval()
     index = pets.trainval[::30]
     asked = np.zeros(len(pets.names), np.int64)
-    asked[index] = evaluation.predict_classes(model, pets, index, settings)
+    asked[index] = evaluation.predict_classes(model, pets, index)
     maps = evaluation.cam_and_ecs(model, pets, asked, settings, (1.0,), 0.5, 0.8)(index)
     counts = []
     for i, found in zip(index, maps["cam"], strict=True):

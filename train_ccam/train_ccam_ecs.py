@@ -31,7 +31,7 @@ def main(settings):
     start, classes = models.initial(settings, INIT)
     run = runs.Run(settings, init=INIT)
     # trainval is asked for its labels; the pretrained network, which has other classes, for what it predicts itself
-    labels = evaluation.classes_to_ask(compute.place(start).eval(), classes, photos, settings)
+    labels = evaluation.classes_to_ask(compute.place(start).eval(), classes, photos)
     guide = {"labels": labels, "delta": DELTA, "theta": THETA, "ecs_weight": ECS_WEIGHT, "class_weight": CLASS_WEIGHT}
     model = ccam.CCAM(start, guided=True)
     model = training.train_ccam(run, photos, model, EPOCHS, BATCH_SIZE, ALPHA, LR, HEAD_LR, FROZEN_STAGES, guide=guide)

@@ -26,7 +26,7 @@ def main(settings):
     model, classes = models.initial(settings, INIT)
     model = models.for_inference(model)
     run = runs.Run(settings, init=INIT)
-    asked = evaluation.classes_to_ask(model, classes, photos, settings)
+    asked = evaluation.classes_to_ask(model, classes, photos)
     predict = evaluation.cam_and_ecs(model, photos, asked, settings, SCALES, DELTA, THETA)
     outputs = {"masks": masks.Recipe("cam", THRESHOLD), "masks_ecs": masks.Recipe("ecs", THRESHOLD)}
     metrics = evaluation.make_masks(run, photos, outputs, predict)
