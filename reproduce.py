@@ -10,6 +10,7 @@ Writes: the stages' run directories, <runs-root>/tables_seed0.md and <runs-root>
 import multiprocessing
 import re
 import runpy
+import signal
 import sys
 import time
 from pathlib import Path
@@ -78,6 +79,7 @@ def main(settings):
     photos = data.load(settings)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["src.training"])  # which imports torch, once for all stages
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chain = [s for s in stages(settings, photos.has_trimaps()) if needed(*s[:2]) or not ENSEMBLE_ONLY]
     start = time.time()
     for number, (script, variant, flags, short) in enumerate(chain, 1):
@@ -91,7 +93,10 @@ def main(settings):
         words += ["--overwrite"] if settings.overwrite else []
         stage = processes.Process(target=run_stage, args=([str(cli.ROOT / script), *words],))
         stage.start()
-        stage.join()
+        try:
+            stage.join()
+        finally:  # nobody else would end it, and the same command would start a second one beside it
+            stage.terminate()
         if stage.exitcode:
             print(f"stopped in {script}; the same command goes on from there", file=sys.stderr)
             sys.exit(abs(stage.exitcode))
