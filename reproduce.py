@@ -34,14 +34,14 @@ def stages(settings, trimaps):
     if settings.weights == "drawings":
         yield "train_classifier/pretrain_on_drawings.py", {}, [], []
     for init in INITS[1:]:
-        yield f"train_classifier/train_classifier_{init}.py", {}, [], []
+        yield f"train_classifier/train_classifier_{init}.py", {}, [], ["--frozen-stages", "4"]
     for init in INITS:
         yield "train_classifier/evaluate_cam.py", {"init": init}, [], ONE_SCALE
     for method in ("ccam", "ccam_ecs"):
         for init in INITS:
             refine = ["--refine"] if (method, init) == ("ccam", "pretrained") else []  # a cell of Table 3
-            short = ["--epochs", "6"] if method == "ccam_ecs" else []  # the drawn sample has few photos a pass
-            yield f"train_ccam/train_{method}.py", {"init": init}, [], short
+            passes = "60" if method == "ccam" else "6"  # the drawn sample has few photos a pass
+            yield f"train_ccam/train_{method}.py", {"init": init}, [], ["--epochs", passes]
             yield "train_ccam/evaluate_ccam.py", {"method": method, "init": init}, refine, ONE_SCALE
     for model in SPECIFIC:
         yield f"train_class_specific_ccam/train_ccam_on_{model}.py", {}, [], []
