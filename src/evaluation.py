@@ -15,7 +15,7 @@ def predict_classes(model, photos, index, among=None, chunk=64):
     """The class with the highest score for each photo, int64 (n,), in full precision.
 
     One pass is cheap beside a map's four or more, and a choice is not a little off: in bf16 MobileNetV2 takes another
-    of ImageNet's 1000 classes for every tenth photo, which costs the pretrained CAM half a point.
+    of ImageNet's 1000 classes for every tenth photo, which costs the pretrained CAM a quarter to half a point.
 
     Args:
         among: only the first so many classes are candidates; None: all.
