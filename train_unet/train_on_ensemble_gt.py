@@ -20,7 +20,7 @@ SIZE = 224  # pixels a side it sees
 EPOCHS = 8  # passes over trainval
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
-SCALES = (0.75, 1.0, 1.25)  # of SIZE, for masks
+SCALES = (1.0, 1.25, 1.5)  # of SIZE, for masks
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
 
 
