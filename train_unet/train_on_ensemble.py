@@ -28,7 +28,7 @@ SCALES = (1.0, 1.25, 1.5)  # of SIZE, for masks
 REFINE = True  # rounds learn from masks refined by the dense CRF
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 do not train the next round
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
-GROW = 0.01  # of the longer side: the trimaps' border counts as pet, and masks end inside it
+GROW = 0.008  # of the longer side: the trimaps' border counts as pet, and masks end inside it
 
 
 def main(settings):
