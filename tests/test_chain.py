@@ -138,8 +138,8 @@ def test_the_final_segmenter_makes_masks_of_other_photos(script, settings, drawn
     """What train_on_ensemble.py learned is used by evaluate_unet.py with the same constants, for the same masks."""
     settings.runs_root, settings.data_root = script.runs_root, script.data_root
     final = run_chain(script, settings, reproduce.needed)[-1]
-    sharper = ["--bilateral-srgb", 5, *ONE_SCALE]
-    words = ["--model", "train_on_ensemble", "--refine", "--grow", 0.01, *sharper]
+    grow = runs.read_json(final / "config.json")["constants"]["GROW"]
+    words = ["--model", "train_on_ensemble", "--refine", "--grow", grow, "--bilateral-srgb", 5, *ONE_SCALE]
     code, _, err = script("train_unet/evaluate_unet.py", *words)
     assert code == 0, err
     again = script.runs_root / "evaluate_unet_train_on_ensemble" / "seed0" / "masks_crf"
