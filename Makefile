@@ -1,10 +1,14 @@
 # make demo: the drawn sample through every stage.  make test: the tests.  make reproduce: the full experiment (a GPU).
 PYTHON ?= python3
 SEED ?= 0
-DEMO = --data-root data/sample --runs-root runs/demo --backbone resnet18 --weights drawings --image-size 128 --short
+DRAWINGS = runs/demo/pretrain_on_drawings/seed$(SEED)
+SAMPLE = --runs-root runs/demo --backbone resnet18 --seed $(SEED)
 
-demo: .venv/installed
-	.venv/bin/python reproduce.py $(DEMO) --seed $(SEED)
+demo: $(DRAWINGS)/summary.json
+	.venv/bin/python reproduce.py $(SAMPLE) --data-root data/sample --weights $(DRAWINGS)/checkpoint.pt --image-size 128 --short
+
+$(DRAWINGS)/summary.json: | .venv/installed
+	.venv/bin/python train_classifier/pretrain_on_drawings.py $(SAMPLE)
 
 reproduce: .venv/installed
 	.venv/bin/python reproduce.py --seed $(SEED)

@@ -1,4 +1,4 @@
-"""Run every stage in order, then print Tables 1 to 3 beside the published numbers, Table 4, and draw the sheet.
+"""Run every experiment in order, then print Tables 1 to 3 beside the published numbers, Table 4, and draw the sheet.
 
 Run:    python reproduce.py                                    (Oxford-IIIT Pet and ImageNet ResNet-50, on a GPU)
         python reproduce.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE
@@ -8,7 +8,6 @@ Writes: the stages' run directories, <runs-root>/tables_seed0.md and <runs-root>
 """
 
 import multiprocessing
-import re
 import runpy
 import signal
 import sys
@@ -17,99 +16,94 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # lets src be imported from any directory
 
-from src import cli, data, runs, tables
+import experiments
+from src import cli, data, runs
+from src.report import pictures, tables
 
 SHORT = False  # fewer passes and one scale: the drawn sample in minutes on two cores
 ENSEMBLE_ONLY = False  # only the stages that Table 4 needs, for more seeds
 ABLATIONS = False  # also the stages that change one thing of Table 4
 
-INITS = ("pretrained", "cat_dog", "37_class", "cat_dog_bg", "37_bg")
-SPECIFIC = ("cat_dog", "specific_37_class")
-UNETS = ("train_on_37CCAM", "train_on_37CCAM_CRF", "train_on_gt")
-ONE_SCALE = ["--scales", "1.0"]
 
-
-def stages(settings, trimaps):
-    """Every stage in order: (script, variant that names its run, further flags, flags that --short adds)."""
-    if settings.weights == "drawings":
-        yield "train_classifier/pretrain_on_drawings.py", {}, [], []
-    for init in INITS[1:]:
-        yield f"train_classifier/train_classifier_{init}.py", {}, [], ["--frozen-stages", "4"]
-    for init in INITS:
-        yield "train_classifier/evaluate_cam.py", {"init": init}, [], ONE_SCALE
-    for method in ("ccam", "ccam_ecs"):
-        for init in INITS:
-            refine = ["--refine"] if (method, init) == ("ccam", "pretrained") else []  # a cell of Table 3
-            passes = "60" if method == "ccam" else "6"  # the drawn sample has few photos a pass
-            yield f"train_ccam/train_{method}.py", {"init": init}, [], ["--epochs", passes]
-            yield "train_ccam/evaluate_ccam.py", {"method": method, "init": init}, refine, ONE_SCALE
-    for model in SPECIFIC:
-        yield f"train_class_specific_ccam/train_ccam_on_{model}.py", {}, [], []
-        yield "train_class_specific_ccam/generate_masks.py", {"model": model}, [], ONE_SCALE
-    for model in UNETS if trimaps else UNETS[:-1]:
-        yield f"train_unet/{model}.py", {}, [], ["--size", "64", "--epochs", "10"]
-        yield "train_unet/evaluate_unet.py", {"model": model}, [], []
-    alone = ["--members", "ccam pretrained"]  # on the drawn sample the other members' networks know too little
-    yield tables.ENSEMBLE, {}, [], ONE_SCALE + alone
-    fewer = ["--size", "64", "--epochs", "6", *ONE_SCALE]
-    yield tables.SEGMENTER, {}, [], fewer
-    if trimaps:
-        yield tables.BOUND, {}, [], fewer
-    for _, _, script, name, *flags in tables.ABLATIONS if ABLATIONS else ():
-        yield script, {"name": name}, flags, ONE_SCALE if script == tables.ENSEMBLE else fewer
-
-
-def needed(script, variant):
-    """Whether Table 4 needs a stage."""
-    if script in (tables.ENSEMBLE, tables.SEGMENTER, tables.BOUND) or "drawings" in script:
-        return True
-    made = re.search("classifier_(cat_dog_bg|37_bg)|train_ccam.py|train_ccam_on", script)
-    if script == tables.CCAM:
-        return variant == {"method": "ccam", "init": "pretrained"}
-    return bool(made) and variant.get("init") not in ("cat_dog", "37_class")
-
-
-def run_stage(argv):
+def run_script(argv):
     """In a process of its own: what `python <script> <flags>` does, without importing torch anew."""
     sys.argv = argv
     runpy.run_path(argv[0], run_name="__main__")
 
 
+def run_stage(processes, settings, experiment):
+    """Run an experiment's script, unless its run is finished; ends the program with the script's exit code."""
+    path = runs.directory(settings, experiment.script, **experiment.variant)
+    if runs.finished(path) and not settings.overwrite:
+        runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size"))
+        print(f"already finished: {path}", flush=True)
+        return
+    words = [*runs.arguments(settings, **experiment.variant), *experiment.flags, *(experiment.short if SHORT else ())]
+    words += ["--overwrite"] if settings.overwrite else []
+    stage = processes.Process(target=run_script, args=([str(cli.ROOT / experiment.script), *words],))
+    stage.start()
+    try:
+        stage.join()
+    finally:  # nobody else would end it, and the same command would start a second one beside it
+        stage.terminate()
+    if stage.exitcode:
+        print(f"stopped in {experiment.script}; the same command goes on from there", file=sys.stderr)
+        sys.exit(abs(stage.exitcode))
+
+
+def caption(settings, photos):
+    """What the figures of Tables 1 to 3 are."""
+    weights = {"imagenet": "on ImageNet", "random": "not at all"}.get(settings.weights, f"from {settings.weights}")
+    return (
+        f"Per-image IoU / Dice of the pet in %, border = pet, on {len(photos.test)} test photos of this data root; "
+        f"in brackets the published figure (ResNet-50, full Oxford-IIIT Pet, another split). {settings.backbone}, "
+        f"pretrained {weights}, {settings.image_size} px, mean ± deviation over the seeds that are there. Test photos "
+        "get the map of the class that the classifier predicts (CAM, CAM+ECS, LayerCAM) or of their label "
+        "(class-specific CCAM); CCAM asks for none.\n"
+    )
+
+
+def report(settings, photos, chain):
+    """All tables as Markdown."""
+    found = []
+    if not ENSEMBLE_ONLY:
+        found.append(caption(settings, photos))
+        found += [tables.grid(settings, t, columns, experiments.cells(t)) for t, columns in experiments.TABLES.items()]
+        found.append(tables.all_figures(settings, [cell for t in experiments.TABLES for cell in experiments.cells(t)]))
+    steps = experiments.cells(experiments.TABLE4)
+    ratio = ("final masks / bound", experiments.FINAL, experiments.BOUND)
+    found.append(tables.steps(settings, experiments.TABLE4, steps, ratio))
+    ablations = experiments.cells(experiments.ABLATIONS)
+    found.append(tables.changes(settings, experiments.ABLATIONS, ablations, compared_with=steps))
+    paths = [runs.directory(settings, e.script, **e.variant) for e in chain]
+    found.append(tables.costs(paths, len(photos.trainval) + len(photos.test)))
+    return "\n".join(filter(None, found))
+
+
 def main(settings):
     photos = data.load(settings)
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["src.training"])  # which imports torch, once for all stages
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    chain = [s for s in stages(settings, photos.has_trimaps()) if needed(*s[:2]) or not ENSEMBLE_ONLY]
+    chain = experiments.chain(photos.has_trimaps(), ENSEMBLE_ONLY, ABLATIONS)
+    # Importing torch and torchvision takes 3 to 5 s on two cores, a tenth of the demo over its stages; a fork server
+    # does it once. Where the system has none (Windows), each stage does.
+    with_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    processes = multiprocessing.get_context("forkserver" if with_fork else "spawn")
+    if with_fork:
+        processes.set_forkserver_preload(["src.training"])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running stage is ended, too
     start = time.time()
-    for number, (script, variant, flags, short) in enumerate(chain, 1):
-        path = runs.directory(settings, script, **variant)
-        print(f"\n[{number}/{len(chain)}] {path.parent.name}, {(time.time() - start) / 60:.1f} min so far", flush=True)
-        if runs.finished(path) and not settings.overwrite:
-            runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size"))
-            print(f"already finished: {path}", flush=True)
-            continue
-        words = runs.arguments(settings, **variant) + flags + (short if SHORT else [])
-        words += ["--overwrite"] if settings.overwrite else []
-        stage = processes.Process(target=run_stage, args=([str(cli.ROOT / script), *words],))
-        stage.start()
-        try:
-            stage.join()
-        finally:  # nobody else would end it, and the same command would start a second one beside it
-            stage.terminate()
-        if stage.exitcode:
-            print(f"stopped in {script}; the same command goes on from there", file=sys.stderr)
-            sys.exit(abs(stage.exitcode))
-    paths = [runs.directory(settings, script, **variant) for script, variant, _, _ in chain]
-    text = tables.table4(settings) + "\n" + tables.costs(photos, paths)
+    for number, experiment in enumerate(chain, 1):
+        minutes = (time.time() - start) / 60
+        print(f"\n[{number}/{len(chain)}] {experiment.name}, {minutes:.1f} min so far", flush=True)
+        run_stage(processes, settings, experiment)
+    text = report(settings, photos, chain)
+    path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
+    path.write_text(text, encoding="utf-8")
+    print(f"\n{text}\n{(time.time() - start) / 60:.1f} min\ntables: {path}", flush=True)
     if not ENSEMBLE_ONLY:
-        text = tables.render(settings, photos) + "\n" + text
-    report = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
-    report.write_text(text, encoding="utf-8")
-    print(f"\n{text}\n{(time.time() - start) / 60:.1f} min\ntables: {report}", flush=True)
-    if not ENSEMBLE_ONLY:
-        sheet = report.with_name(f"sheet_seed{settings.seed}.png")
-        tables.draw_sheet(settings, photos, sheet)
+        sheet = path.with_name(f"sheet_seed{settings.seed}.png")
+        root = Path(settings.runs_root)
+        columns = [(title, root / name / f"seed{settings.seed}" / folder) for title, name, folder in experiments.SHEET]
+        pictures.sheet(sheet, photos, photos.test if len(photos.test) else photos.trainval, columns)
         print(f"pictures: {sheet}", flush=True)
 
 

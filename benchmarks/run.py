@@ -1,6 +1,6 @@
 """Time each kind of work our way and the plain way, side by side in one process, on made-up photos.
 
-Run:    python benchmarks/run.py [--work crf ecs_cam] [--json rates.json]
+Run:    python benchmarks/run.py [--work ccam_train ecs_cam] [--json rates.json]
 Prints: a row a kind of work (benchmarks/work.py): rates a second (photos, maps, trainings), their ratio, the share of
         the measured matrix rate that the network's arithmetic reaches, and the peak memory of a process that works
         our way
@@ -10,7 +10,6 @@ The plain way is what one writes first: fp32 in the default layout, one photo, c
 
 import json
 import multiprocessing
-import resource
 import sys
 import time
 from pathlib import Path
@@ -71,10 +70,7 @@ def measure(name, seconds, constants):
     way = work.ROWS[name]()
     step, count = way(plain=False)
     ours = rate(step, count, seconds)
-    if torch.cuda.is_available():
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = compute.peak_memory() or 0
     of_limit = flops(step) / count * ours / matrix_rate(seconds / 3) if name in work.COUNTED else None
     step, count = way(plain=True)
     plain = rate(step, count, seconds)
@@ -84,7 +80,7 @@ def measure(name, seconds, constants):
 
 def main(_):
     chosen = [name for name in work.ROWS if name in WORK or "all" in WORK]
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU threads"
+    where = f"{compute.device_name()}, {torch.get_num_threads()} threads"
     print(f"{where}, {'bf16' if compute.fast_bf16() else 'fp32'} products {matrix_rate(2) / 1e12:.2f} TFLOP/s, "
           f"{NETWORK}, {SIDE} px, batch {BATCH}; rates a second")  # fmt: skip
     print("| work | ratio | ours | plain | of the matrix rate | peak MB |\n| --- | --- | --- | --- | --- | --- |")

@@ -11,7 +11,10 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from src import cam, ccam, compute, crf, data, ecs, images, models, painter, segmenters, training
+from src import compute, data, training
+from src.data.decoding import decode
+from src.methods import cam, cam_ecs, ccam
+from src.models import backbones, classifiers, segmenters
 
 NETWORK, SIDE, BATCH = "resnet50", 224, 16  # run.py's flags of these names replace them
 SCALES = (0.5, 1.0, 1.5, 2.0)
@@ -29,14 +32,14 @@ def plain_input(photos):
 
 def network(plain, heads=1):
     torch.manual_seed(0)
-    model = ccam.CCAM(models.untrained(NETWORK, 37), heads)
-    return model.to(compute.device()) if plain else compute.place(model)
+    model = ccam.CCAM(classifiers.untrained(NETWORK, 37), heads)
+    return model.to(compute.device()) if plain else compute.to_device(model)
 
 
 def looker(plain):
     """The network for inference: as it is, or with BatchNorm folded."""
     model = network(plain).eval()
-    return model if plain else models.for_inference(model)
+    return model if plain else backbones.fuse_batchnorm(model)
 
 
 def settings(amp):
@@ -63,7 +66,7 @@ def ccam_train():
     def loss_of(model):
         batch = compute.normalise(photos) if model.fast else plain_input(photos)
         features, _ = model.features(batch)
-        return ccam.loss(features, model.logits(features), 0.8)
+        return ccam.contrastive_loss(features, model.logits(features), alpha=0.8)
 
     def way(plain):
         model = network(plain)
@@ -102,7 +105,7 @@ def ccam_map():
                 with compute.autocast(settings(not plain)):
                     return model.maps(scaled, np.zeros(len(scaled), np.int64))
 
-            return cam.multi_scale(maps_of, batch, SCALES)
+            return maps.multi_scale(maps_of, batch, SCALES)
 
         if plain:
             return lambda: maps(plain_input(photos[:1])), 1
@@ -130,7 +133,7 @@ def ecs_cam():
     def way(plain):
         maps_of = one_at_a_time if plain else lambda _: cam.class_maps(features, weight, classes)
         batch = compute.normalise(photos_of(BATCH, SIDE))
-        return (lambda: ecs.cam_and_ecs(maps_of, batch, 0.5, 0.15)), BATCH
+        return (lambda: cam_ecs.look_twice(maps_of, batch, delta=0.5, theta=0.15)), BATCH
 
     return way
 
@@ -156,12 +159,12 @@ def class_specific(classes=6, each=8, epochs=20):
             with tempfile.TemporaryDirectory() as folder, compute.autocast(settings(not plain)):
                 if not plain:
                     run = SimpleNamespace(settings=settings(True), path=Path(folder))
-                    views = training.features_once(run, Photos(), model)
+                    views = ccam.features_once(run, Photos(), model)
                 for head in range(classes):
                     index = np.arange(head * each, (head + 1) * each)
                     for _ in range(epochs):
                         features = model.features(plain_input(photos[index]))[0] if plain else views(index, generator)
-                        loss = ccam.loss(features, model.logits(features, head), 0.8)
+                        loss = ccam.contrastive_loss(features, model.logits(features, head), alpha=0.8)
                         optimizer.zero_grad(set_to_none=True)
                         loss.backward()
                         optimizer.step()
@@ -177,7 +180,7 @@ def unet_train():
 
     def way(plain):
         torch.manual_seed(0)
-        model = segmenters.UNet().to(compute.device()) if plain else compute.place(segmenters.UNet())
+        model = segmenters.UNet().to(compute.device()) if plain else compute.to_device(segmenters.UNet())
         prepare = plain_input if plain else compute.normalise
         return trainer(model, lambda m: F.cross_entropy(m(prepare(photos)).float(), labels), not plain), BATCH
 
@@ -190,12 +193,12 @@ def overhead(count=64):
     paths = [folder / f"{i}.jpg" for i in range(count)]
     for path, photo in zip(paths, photos_of(count, 2 * SIDE), strict=True):
         Image.fromarray(photo.permute(1, 2, 0).numpy()).save(path, quality=90)
-    decoded = np.stack([images.decode(path, SIDE).transpose(2, 0, 1) for path in paths])
+    decoded = np.stack([decode(path, SIDE).transpose(2, 0, 1) for path in paths])
     index, generator = np.arange(BATCH), torch.Generator().manual_seed(0)
 
     def way(plain):
         def step():
-            chosen = np.stack([images.decode(path, SIDE).transpose(2, 0, 1) for path in paths[:BATCH]])
+            chosen = np.stack([decode(path, SIDE).transpose(2, 0, 1) for path in paths[:BATCH]])
             return plain_input(data.augment(torch.from_numpy(chosen).float(), data.randomness(index, generator)))
 
         def fast():
@@ -213,7 +216,7 @@ def compiled():
 
     def loss_of(model):
         features, _ = model.features(photos)
-        return ccam.loss(features, model.logits(features), 0.8)
+        return ccam.contrastive_loss(features, model.logits(features), alpha=0.8)
 
     def way(plain):
         model = network(False)
@@ -228,55 +231,8 @@ def compiled():
     return way
 
 
-def crf_photos(count):
-    rng = np.random.default_rng(0)
-    photos = [np.asarray(painter.photograph(rng, kind="car")[0].resize((SIDE, SIDE))) for _ in range(count)]
-    return photos, [painter.noise(rng, SIDE, SIDE, 6).astype(np.float32) for _ in photos]
-
-
-def refine_all(photos, rough, threads=None):
-    """A step: our dense CRF of all photos."""
-    group = compute.group_size()
-    parts = [slice(k, k + group) for k in range(0, len(photos), group)]
-
-    def step():
-        with compute.threads(threads) as pool:
-            list(pool.map(lambda part: crf.refine(photos[part], rough[part], crf.CRF()), parts))
-
-    return step
-
-
-def crf_cores(count=32):
-    """Our dense CRF on one core, or on all."""
-    photos, rough = crf_photos(count)
-    return lambda plain: (refine_all(photos, rough, 1 if plain else None), count)
-
-
-def crf_masks(count=32):
-    """pydensecrf on one core, or our lattice on all."""
-    photos, rough = crf_photos(count)
-
-    def reference(photo, prob):
-        import pydensecrf.densecrf as densecrf
-
-        field = densecrf.DenseCRF2D(SIDE, SIDE, 2)
-        pet = np.clip(prob, 1e-4, 1 - 1e-4)
-        field.setUnaryEnergy(np.ascontiguousarray(-np.log(np.stack([1 - pet, pet])).reshape(2, -1), np.float32))
-        field.addPairwiseGaussian(sxy=3, compat=3)
-        field.addPairwiseBilateral(sxy=50, srgb=5, rgbim=np.array(photo, order="C"), compat=10)
-        return field.inference(10)
-
-    def way(plain):
-        if plain:
-            return lambda: reference(photos[0], rough[0]), 1
-        return refine_all(photos, rough), count
-
-    return way
-
-
 ROWS = {
     "ccam_train": ccam_train, "inference": inference, "ccam_map": ccam_map, "ecs_cam": ecs_cam,
-    "class_specific": class_specific, "unet_train": unet_train, "overhead": overhead, "crf": crf_masks,
-    "crf_cores": crf_cores, "compiled": compiled,
+    "class_specific": class_specific, "unet_train": unet_train, "overhead": overhead, "compiled": compiled,
 }  # fmt: skip
 COUNTED = ("ccam_train", "inference", "ccam_map", "unet_train")  # whose arithmetic is that of a network

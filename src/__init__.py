@@ -1,1 +1,21 @@
-"""Datasets, models, maps, masks, metrics and run directories. Knows no experiment."""
+"""What the scripts share. InputError is the one exception for what a user can put right."""
+
+
+class InputError(Exception):
+    """Bad input: its text is one line that says what is wrong and what to do. Scripts print it and exit with code 2."""
+
+
+def check_choice(name, value, choices):
+    """Raise InputError unless value is one of the choices."""
+    if value not in choices:
+        raise InputError(f"unknown {name} {value!r}; one of {', '.join(choices)}")
+
+
+def count_of(items, noun):
+    """How many, in words: "1 photo", "3 photos"."""
+    return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
+
+
+def few(names, most=3):
+    """The first names as text."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

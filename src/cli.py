@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from src import compute
-from src.errors import InputError
+from src import InputError, compute, distributed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -16,13 +15,14 @@ DATA_ROOT = "data"  # folder with oxford-iiit-pet/ and background/; data/sample 
 RUNS_ROOT = "runs"  # folder of the run directories
 SEED = 0  # of everything random; part of the run directory's name
 BACKBONE = "resnet50"  # resnet18, resnet34, resnet50, resnet101, resnet152 or mobilenet_v2
-WEIGHTS = "imagenet"  # imagenet (downloaded by torchvision), random, drawings, or a file
+WEIGHTS = "imagenet"  # imagenet (downloaded by torchvision), random, or a file
 IMAGE_SIZE = 224  # pixels a side that the networks see
 AMP = True  # bf16 autocast where the hardware multiplies bf16 faster than fp32
+SYNC_BATCHNORM = False  # under torchrun on GPUs: BatchNorm of the whole batch in place of each process's part
 SKIP_BAD_PHOTOS = False  # leave unreadable or unlabelled photos out instead of stopping
 OVERWRITE = False  # start a finished or changed run anew
 
-LEAST = {"IMAGE_SIZE": 32, "SIZE": 32, "EPOCHS": 1, "ROUNDS": 1, "BATCH_SIZE": 1, "GROW": 0, "IGNORE_BAND": 0}
+LEAST = {"IMAGE_SIZE": 32, "SIZE": 32, "EPOCHS": 1, "ROUNDS": 1, "BATCH_SIZE": 1, "DILATE": 0, "IGNORE_BAND": 0}
 
 
 def constants(script):
@@ -71,8 +71,8 @@ def override(script, argv=None):
 
     Returns:
         SimpleNamespace with the shared settings in lower case (data_root, runs_root, seed, backbone, weights,
-        image_size, amp, skip_bad_photos, overwrite), `script` (its path), `constants` (its own, resolved),
-        and `upstreams` (filled by runs.upstream).
+        image_size, amp, sync_batchnorm, skip_bad_photos, overwrite), `script` (its path), `constants` (its own,
+        resolved), and `upstreams` (filled by runs.upstream).
 
     A misspelt flag or a value of the wrong type ends the program with one line and exit code 2.
     """
@@ -89,6 +89,8 @@ def override(script, argv=None):
     settings = SimpleNamespace(**{name.lower(): values[name] for name in shared})
     settings.data_root = _folder(settings.data_root, DATA_ROOT)
     settings.runs_root = _folder(settings.runs_root, RUNS_ROOT)
+    if settings.weights not in ("imagenet", "random"):  # a file is the same one for a stage started elsewhere
+        settings.weights = str(Path(settings.weights).expanduser().resolve())
     settings.script = Path(script["__file__"]).resolve()
     settings.constants = {name: values[name] for name in own if name not in shared}
     settings.upstreams = {}
@@ -109,10 +111,10 @@ def run(main, script, argv=None):
     """Seed everything and run `main(settings)`; what the user can put right is one line on stderr and exit code 2."""
     try:
         settings = override(script, argv)
-        compute.start()
+        distributed.start()
         compute.seed_everything(settings.seed)
         main(settings)
-        compute.stop()
+        distributed.stop()
     except InputError as error:
         sys.exit(_say(f"error: {error}", 2))
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Where and how the arithmetic is done: device, autocast, layout, seeds, processes. Scripts mention none of it."""
+"""Where and how the arithmetic is done: device, precision, memory layout, seeds, threads."""
 
 import ctypes
 import functools
@@ -6,13 +6,13 @@ import os
 import random
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import numpy as np
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
+from torch import nn
 from tqdm import tqdm
+
+from src import distributed
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which every pretrained backbone expects
 STD = (0.229, 0.224, 0.225)
@@ -33,133 +33,29 @@ _keep_freed_memory()
 
 
 def device():
-    """This process's GPU, or the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's NVIDIA or AMD GPU (CUDA), Apple's (MPS), or the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def start():
-    """Join the other processes that torchrun started, if it did: one a GPU (NCCL), or several on CPUs (gloo)."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+def device_name():
+    """The device in words, for config.json."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    cores = f"{os.cpu_count()} CPU cores ({torch.backends.cpu.get_cpu_capability()})"
+    return cores if device().type == "cpu" else f"{device().type}, {cores}"
 
 
-def stop():
-    """Part from the other processes."""
-    if dist.is_initialized():
-        dist.destroy_process_group()
-
-
-def processes():
-    """How many processes work together; 1 without torchrun."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def rank():
-    """Number of this process, 0 for the one that writes files and logs."""
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-@contextmanager
-def main_process_first():
-    """The other processes enter when the first has left: what it makes, they find. If it fails, they end silently."""
-    went_well = [True]
-    if rank() > 0:
-        dist.broadcast_object_list(went_well, 0)
-        if not went_well[0]:
-            sys.exit(2)
+def peak_memory():
+    """Most bytes that this process has held, on the GPU where there is one; None where the system does not say."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
     try:
-        yield
-    except BaseException:
-        went_well[0] = False
-        raise
-    finally:
-        if rank() == 0 and processes() > 1:
-            dist.broadcast_object_list(went_well, 0)
-
-
-def share(batch):
-    """This process's part of a sequence or of a tensor's first dimension: every processes()-th item."""
-    return batch[rank() :: processes()]
-
-
-def on_this_machine():
-    """(number of this process, count of processes) among those that share this machine's memory and disk."""
-    if processes() == 1:
-        return 0, 1
-    return int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-
-
-def wait():
-    """Until every process is here."""
-    if processes() > 1:
-        dist.barrier()
-
-
-def gather(values, count=None):
-    """The opposite of `share`, with gradient: (n, ...) of each process to (N, ...) of all, in the batch's order.
-
-    A loss of gathered values is the same in every process and equal to that of a single process with the whole batch.
-
-    Args:
-        values: this process's.
-        count: N; asking the processes for it would make the GPU wait. None: every process has as many.
-    """
-    if processes() == 1:
-        return values
-    count = count or len(values) * processes()
-    longest = -(-count // processes())
-    padded = F.pad(values, (0, 0) * (values.ndim - 1) + (0, longest - len(values)))
-    return _Gather.apply(padded).flatten(0, 1)[:count]
-
-
-class _Gather(torch.autograd.Function):
-    """(n, ...) of each process to (n, processes, ...) of all; the gradients of all processes' losses are summed."""
-
-    @staticmethod
-    def forward(context, values):
-        values = values.contiguous()
-        parts = [torch.empty_like(values) for _ in range(processes())]
-        dist.all_gather(parts, values)
-        return torch.stack(parts, dim=1)
-
-    @staticmethod
-    def backward(context, gradient):
-        return total(gradient)[:, rank()]
-
-
-def total(values):
-    """Sum of a tensor over the processes, without gradient."""
-    if processes() > 1:
-        values = values.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(values)
-    return values
-
-
-def average_gradients(parameters):
-    """Mean of the gradients over the processes, in one message."""
-    if processes() > 1:
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        flat = total(torch.cat([g.flatten() for g in gradients])) / processes()
-        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-            gradient.copy_(mean.view_as(gradient))
-
-
-def share_buffers(module):
-    """Give every process the first one's BatchNorm statistics."""
-    if processes() > 1:
-        for buffer in module.buffers():
-            dist.broadcast(buffer, 0)
-
-
-def gather_objects(value):
-    """The values of all processes, a list."""
-    if processes() == 1:
-        return [value]
-    found = [None] * processes()
-    dist.all_gather_object(found, value)
-    return found
+        import resource  # of POSIX alone
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def seed_everything(seed):
@@ -195,7 +91,7 @@ def full_precision():
 
 def progress(items=None, title=None, **options):
     """tqdm's bar, on a terminal and from the first process only."""
-    return tqdm(items, title, disable=True if rank() else None, **options)
+    return tqdm(items, title, disable=True if distributed.rank() else None, **options)
 
 
 def threads(count=None):
@@ -216,25 +112,31 @@ def unfinished():
     return 1 if torch.cuda.is_available() else 0
 
 
-def upload(values):
-    """An array or tensor as a tensor on the device; through pinned memory, so that no earlier work is waited for."""
+def to_device(values):
+    """An array, tensor or module on the device.
+
+    Tensors go through pinned memory, so that no earlier work is waited for; modules are laid out in channels_last, in
+    which convolutions run fastest on GPUs and CPUs alike.
+    """
+    if isinstance(values, nn.Module):
+        return values.to(device(), memory_format=torch.channels_last)
     tensor = torch.as_tensor(values)
-    if torch.cuda.is_available() and not tensor.is_cuda:
+    if device().type == "cuda" and not tensor.is_cuda:
         return tensor.pin_memory().to(device(), non_blocking=True)
-    return tensor
+    return tensor.to(device())
 
 
-def place(module):
-    """Move a module to the device, in channels_last (the layout in which convolutions run fastest on both kinds)."""
-    return module.to(device(), memory_format=torch.channels_last)
+def to_numpy(tensor):
+    """A tensor of the device as an array; waits for the work that makes it."""
+    return tensor.cpu().numpy()
 
 
-def normalise(photos):
+def normalise(images):
     """uint8 or float (N, 3, H, W) photos in 0..255 to the normalised float32 tensor, on the device, channels_last."""
-    mean, std = _channel_statistics()
-    return ((upload(photos).float() - mean) / std).contiguous(memory_format=torch.channels_last)
+    mean, std = _channel_statistics(device())
+    return ((to_device(images).float() - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 @functools.cache
-def _channel_statistics():
-    return [255 * torch.tensor(values, device=device()).view(1, 3, 1, 1) for values in (MEAN, STD)]
+def _channel_statistics(where):
+    return [255 * torch.tensor(values, device=where).view(1, 3, 1, 1) for values in (MEAN, STD)]

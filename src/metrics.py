@@ -59,7 +59,7 @@ def summarise(counts):
     Returns:
         dict: pet_iou and pet_dice (means over photos, border = pet), pet_iou_ci95 (percentile bootstrap over photos),
         the same with the border ignored, dataset_iou (pooled pixels, border = pet), miou (mean of the pooled IoU of
-        pet and background, border = pet), photos.
+        pet and background, border = pet), photos (their number).
     """
     counts = np.asarray(counts)
     figures = {}
@@ -67,7 +67,7 @@ def summarise(counts):
         iou = per_photo_iou(counts, border)
         figures[f"pet_iou{suffix}"] = float(iou.mean())
         figures[f"pet_dice{suffix}"] = float((2 * iou / (1 + iou)).mean())  # the same as 2 hit / (2 hit + errors)
-    figures["pet_iou_ci95"] = bootstrap(per_photo_iou(counts))
+        figures[f"pet_iou{suffix}_ci95"] = bootstrap(iou)
     hit, miss, false = (float(c.sum()) for c in _pet_counts(counts, "pet"))
     correct_background = float(counts[:, BACKGROUND - 1, 0].sum())
     figures["dataset_iou"] = hit / max(hit + miss + false, 1)
@@ -78,7 +78,10 @@ def summarise(counts):
 
 
 def bootstrap(values, samples=1000, level=0.95):
-    """Percentile interval [low, high] of the mean under resampling of the photos; the resampling seed is fixed."""
+    """Percentile interval [low, high] of the mean under resampling of the photos; the resampling seed is fixed.
+
+    Of the differences between two sets of masks, photo by photo, it is the paired bootstrap.
+    """
     values = np.asarray(values)
     draws = np.random.default_rng(0).integers(0, len(values), (samples, len(values)))
     low, high = np.quantile(values[draws].mean(axis=1), [(1 - level) / 2, (1 + level) / 2])

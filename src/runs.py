@@ -5,7 +5,6 @@ import csv
 import json
 import os
 import platform
-import resource
 import shlex
 import shutil
 import subprocess
@@ -17,22 +16,37 @@ import numpy as np
 import torch
 import torchvision
 
-from src import cli, compute
-from src.errors import InputError
+from src import InputError, check_choice, cli, compute, distributed
 
 
 def stage_name(script, **variant):
-    """Name of a stage: the script's stem and the values of the flags that tell its variants apart.
+    """Name of a stage: the script's stem and the values, where not empty, of the flags that tell its variants apart.
 
     >>> stage_name("train_ccam/train_ccam.py", init="cat_dog")
     'train_ccam_cat_dog'
     """
-    return "_".join([Path(script).stem, *map(str, variant.values())])
+    return "_".join([Path(script).stem, *filter(None, variant.values())])
 
 
-def named(name):
-    """The variant of an ablation's run; that of the experiment itself, which has no name, is none."""
-    return {"name": name} if name else {}
+def script(pattern, without=None, **choice):
+    """The script whose name fills the braces of a pattern, for constants that choose an upstream.
+
+    script("train_classifier/train_classifier_{}.py", init="cat_dog") is train_classifier/train_classifier_cat_dog.py.
+
+    Args:
+        without: a further choice that needs no script; it gives None.
+
+    Raises:
+        InputError: there is no such script; names those there are.
+    """
+    (what, name), *_ = choice.items()
+    if name == without:
+        return None
+    before, after = pattern.split("{}")
+    there = sorted(path.relative_to(cli.ROOT).as_posix() for path in cli.ROOT.glob(f"{before}*{after}"))
+    names = [path.removeprefix(before).removesuffix(after) for path in there]
+    check_choice(what, name, [without, *names] if without else names)
+    return pattern.format(name)
 
 
 def command(settings, script, **variant):
@@ -44,7 +58,7 @@ def arguments(settings, **variant):
     """Flags of a stage: its variant, then every shared setting that is not the default (but not --overwrite)."""
     words = []
     for name, value in variant.items():
-        words += [f"--{name.replace('_', '-')}", str(value)]
+        words += [f"--{name}", value] if value else []
     for name, (default, _) in cli.constants(vars(cli)).items():
         value = getattr(settings, name.lower())
         changed = value != cli.ROOT / default if name in ("DATA_ROOT", "RUNS_ROOT") else value != default
@@ -80,6 +94,11 @@ def upstream(settings, script, **variant):
     must_agree(settings, path, ("backbone", "weights", "image_size"))
     settings.upstreams[stage_name(script, **variant)] = str(path)
     return path
+
+
+def checkpoint(settings, script, **variant):
+    """Path of an upstream run's checkpoint, see `upstream`; None, the pretrained network, for no script."""
+    return script and upstream(settings, script, **variant) / "checkpoint.pt"
 
 
 def must_agree(settings, path, names):
@@ -138,8 +157,8 @@ class Run:
         self.stage = stage_name(settings.script, **variant)
         self.path = directory(settings, settings.script, **variant)
         self.start = time.time()
-        with compute.main_process_first():
-            if compute.rank() == 0:
+        with distributed.main_process_first():
+            if distributed.rank() == 0:
                 self._open()
 
     def _open(self):
@@ -169,13 +188,13 @@ class Run:
             "commit": _commit(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
                          "torchvision": torchvision.__version__},
-            "processes": compute.processes(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else f"{os.cpu_count()} CPU cores",
+            "world_size": distributed.world_size(),
+            "device": compute.device_name(),
         }  # fmt: skip
 
     def log(self, text):
         """Print a line and keep it in log.txt."""
-        if compute.rank():
+        if distributed.rank():
             return
         print(text, flush=True)
         with (self.path / "log.txt").open("a", encoding="utf-8") as file:
@@ -190,7 +209,7 @@ class Run:
 
     def row(self, epoch, values):
         """Append a row to metrics.csv; `epoch` counts from 1. Rows of an interrupted later epoch are dropped."""
-        if compute.rank():
+        if distributed.rank():
             return
         path = self.path / "metrics.csv"
         rows = []
@@ -207,7 +226,7 @@ class Run:
 
     def keep(self, state):
         """Save what an interrupted training needs to go on; `finish` removes it."""
-        if compute.rank() == 0:
+        if distributed.rank() == 0:
             save_tensors(self.path / "resume.pt", state)
 
     def resume(self):
@@ -217,7 +236,7 @@ class Run:
 
     def save(self, checkpoint):
         """Write checkpoint.pt: a plain dict of tensors and constructor arguments."""
-        if compute.rank() == 0:
+        if distributed.rank() == 0:
             save_tensors(self.path / "checkpoint.pt", checkpoint)
 
     def finish(self, metrics, next_script=None, **next_variant):
@@ -227,10 +246,9 @@ class Run:
             metrics: dict split -> dict of fractions in 0..1 (and, under other names, whatever else was measured).
             next_script: the script that reads this run, with its variant.
         """
-        if compute.rank():
+        if distributed.rank():
             return
-        cuda = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        peak = compute.peak_memory()
         seconds = round(time.time() - self.start, 1)
         for split, values in metrics.items():
             numbers = {k: v for k, v in values.items() if isinstance(v, float)}
@@ -241,7 +259,7 @@ class Run:
         write_json(
             self.path / "summary.json",
             {"stage": self.stage, "seed": self.settings.seed, "seconds": seconds,
-             "peak_memory_mb": round(max(peak, cuda) / 2**20), "metrics": metrics},
+             "peak_memory_mb": peak and round(peak / 2**20), "metrics": metrics},
         )  # fmt: skip
         self.log(f"done in {seconds:.0f} s: {self.path}")
         if next_script:

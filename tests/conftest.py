@@ -8,12 +8,46 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from src import sample
+import experiments
+from src.drawings import sample
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("train_*/*.py"))
+ONE_SCALE = ["--scales", "1.0"]
+TINY_FLAGS = {  # by the beginning of a script's name, the first that fits
+    "train_on_ensemble_gt": ["--epochs", "1", "--size", "48", *ONE_SCALE],
+    "train_on_ensemble": ["--epochs", "1", "--rounds", "2", "--size", "48", *ONE_SCALE],
+    "train_on": ["--epochs", "1", "--size", "48"],
+    "train": ["--epochs", "1"],
+    "evaluate_unet": [],
+    "": ONE_SCALE,
+}
+CHAIN = {e.name: e for e in experiments.chain()}
 TINY = ["--backbone", "resnet18", "--weights", "random", "--image-size", "48"]
+
+
+def run_stage(script, experiment, seed=0):
+    """Run an experiment, shrunk, in fp32; returns its run directory."""
+    stem = Path(experiment.script).stem
+    tiny = next(flags for start, flags in TINY_FLAGS.items() if stem.startswith(start))
+    variant = [word for name, value in experiment.variant.items() for word in (f"--{name}", value)]
+    code, _, err = script(experiment.script, *variant, *experiment.flags, *tiny, "--no-amp", "--seed", seed)
+    assert code == 0, f"{experiment.name}: {err}"
+    return script.runs_root / experiment.name / f"seed{seed}"
+
+
+def with_upstreams(*names):
+    """The experiments of these names and all that they start from, in order."""
+    wanted = set(names)
+    for experiment in reversed(CHAIN.values()):
+        wanted.update(experiment.reads if experiment.name in wanted else ())
+    return [experiment for experiment in CHAIN.values() if experiment.name in wanted]
+
+
+def pytest_addoption(parser):
+    parser.addoption("--record-digests", action="store_true", help="keep this machine's digests of the tiny chain")
 
 
 @pytest.fixture(scope="session")
@@ -35,20 +69,19 @@ def settings(data_root, tmp_path):
     """What cli.override returns, for calling functions of src directly."""
     return SimpleNamespace(
         data_root=data_root, runs_root=tmp_path / "runs", seed=0, backbone="resnet18", weights="random", image_size=48,
-        amp=False, skip_bad_photos=False, overwrite=False, script=ROOT / "train_ccam" / "train_ccam.py", constants={},
-        upstreams={},
+        amp=False, sync_batchnorm=False, skip_bad_photos=False, overwrite=False,
+        script=ROOT / "train_ccam" / "train_ccam.py", constants={}, upstreams={},
     )  # fmt: skip
 
 
 @pytest.fixture
 def script(monkeypatch, capfd, data_root, tmp_path):
     """Function: run a script with flags from the directory /; returns (exit code, stdout, stderr)."""
-    runs_root = tmp_path / "runs"
 
     def run(path, *flags, tiny=True):
         words = [str(ROOT / path), *map(str, flags)]
         if tiny:
-            words += [*TINY, "--data-root", str(data_root), "--runs-root", str(runs_root)]
+            words += [*TINY, "--data-root", str(run.data_root), "--runs-root", str(run.runs_root)]
         monkeypatch.setattr(sys, "argv", words)
         monkeypatch.chdir("/")
         code = 0
@@ -59,7 +92,7 @@ def script(monkeypatch, capfd, data_root, tmp_path):
         out, err = capfd.readouterr()
         return code, out, err
 
-    run.data_root, run.runs_root = data_root, runs_root
+    run.data_root, run.runs_root = data_root, tmp_path / "runs"
     return run
 
 
@@ -69,3 +102,27 @@ def pets_root():
     if not os.environ.get("PETS_ROOT"):
         pytest.skip("PETS_ROOT is not set: no real photographs here")
     return Path(os.environ["PETS_ROOT"])
+
+
+@pytest.fixture(scope="session")
+def one_thread():
+    """Sums in one order, whatever the number of cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def chain_root(drawn, tmp_path_factory):
+    """One runs root for the stages of `test_stage`, and a copy of the photos without trimaps."""
+    root = tmp_path_factory.mktemp("chain")
+    shutil.copytree(drawn, root / "data")
+    shutil.rmtree(root / "data" / "oxford-iiit-pet" / "annotations" / "trimaps")
+    return root
+
+
+@pytest.fixture
+def chain_script(script, chain_root, one_thread):
+    script.runs_root, script.data_root = chain_root / "runs", chain_root / "data"
+    return script

@@ -13,8 +13,9 @@ import torch
 import torchvision
 from PIL import Image
 
-from src import data, download, images, sample
-from src.errors import InputError
+from src import InputError, data
+from src.data import decoding, download
+from src.drawings import sample
 
 
 def a_photo(root):
@@ -28,7 +29,7 @@ def test_labels_splits_and_pixels(settings, data_root):
     assert set(photos.species[photos.background]) == {2} and set(photos.breeds[photos.background]) == {4}
     batch = photos.batch([0, photos.background[-1]])
     assert batch.shape == (2, 3, 48, 48) and batch.float().std() > 10
-    expected = images.decode(photos.paths[0], 48).transpose(2, 0, 1)
+    expected = decoding.decode(photos.paths[0], 48).transpose(2, 0, 1)
     assert np.array_equal(batch[0].numpy(), expected)
 
 
@@ -42,8 +43,8 @@ def test_torchvision_reads_the_same_layout(data_root):
 def test_cache_is_made_once_and_again_when_a_photo_changes(settings, data_root, monkeypatch):
     data.load(settings)
     decoded = []
-    original = images.decode
-    monkeypatch.setattr(images, "decode", lambda *a: decoded.append(a) or original(*a))
+    original = decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *a: decoded.append(a) or original(*a))
     data.load(settings)
     assert not decoded
     Image.new("RGB", (30, 30), "red").save(a_photo(data_root))
@@ -58,7 +59,7 @@ def test_every_kind_of_photo_is_read_as_rgb(tmp_path, mode):
     image = Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20))
     path = tmp_path / "photo.tiff"
     (Image.fromarray(np.zeros((20, 20), np.uint16)) if mode == "I;16" else image.convert(mode)).save(path)
-    assert images.decode(path, 16).shape == (16, 16, 3)
+    assert decoding.decode(path, 16).shape == (16, 16, 3)
 
 
 def spoil(path, how):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT, TINY
+from src import InputError, distributed
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_ccam_of_two_processes_is_that_of_one(script, torchrun):
     assert not list(torchrun.runs_root.rglob("scratch*"))  # the file of features that both used has no name
     one, two = checkpoints(script, torchrun, "train_ccam_on_specific_37_class")
     start = json.loads((torchrun.runs_root / "train_ccam_on_specific_37_class/seed0/config.json").read_text())
-    assert start["processes"] == 2
+    assert start["world_size"] == 2
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4, msg=name)
     flags = ("--scales", "1.0", "--no-amp")
@@ -83,3 +84,18 @@ def test_segmenter_and_ccam_with_ecs_train_in_two_processes(script, torchrun):
     again = torchrun("train_unet/train_on_gt.py", "--size", "32")
     assert again.returncode != 0 and again.stderr.count("is finished; --overwrite runs it anew") == 1
     assert "[rank1]: Traceback" not in again.stderr
+
+
+def test_synchronised_batchnorm_without_gpus_is_refused(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(InputError, match="--sync-batchnorm needs GPUs"):
+        distributed.parallel(torch.nn.Linear(1, 1), sync_batchnorm=True)
+
+
+def test_parts_of_a_mean_average_to_the_mean(monkeypatch):
+    """Shards of 3 and 2 photos, as DistributedDataParallel averages them; and a shard without a photo."""
+    values = torch.tensor([1.0, 5.0, 2.0, 7.0, 4.0])
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    parts = [distributed.batch_mean(part.mean(), len(part), 5) for part in (values[::2], values[1::2])]
+    assert float(sum(parts) / 2) == pytest.approx(float(values.mean()))
+    assert distributed.batch_mean(values[:0].mean(), 0, 1) == 0

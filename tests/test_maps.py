@@ -8,19 +8,22 @@ import pytest
 import torch
 from torch import nn
 
-from src import cam, ccam, compute, data, ecs, ensemble, masks, models, training
+from src import compute, data, maps, training
+from src.methods import cam, cam_ecs, ccam, ensemble
+from src.models import backbones, classifiers
+from src.postprocessing import masks
 
 
 def test_cam_is_the_weighted_sum_of_features():
     features = torch.rand(2, 3, 4, 5) - 0.3
     weight = torch.randn(7, 3)
-    maps = cam.class_maps(features, weight, torch.tensor([2, 6]))
+    found = cam.class_maps(features, weight, torch.tensor([2, 6]))
     for n, k in ((0, 2), (1, 6)):
         by_hand = sum(weight[k, c] * features[n, c] for c in range(3)).clamp(min=0)
-        torch.testing.assert_close(maps[n], by_hand)
-    normal = cam.normalise(maps)
+        torch.testing.assert_close(found[n], by_hand)
+    normal = maps.normalise(found)
     assert normal.amax() <= 1 and normal.amin() >= 0
-    assert torch.equal(cam.normalise(torch.zeros(1, 2, 2)), torch.zeros(1, 2, 2))
+    assert torch.equal(maps.normalise(torch.zeros(1, 2, 2)), torch.zeros(1, 2, 2))
 
 
 def test_maps_lie_where_the_network_looked():
@@ -35,10 +38,10 @@ def test_maps_lie_where_the_network_looked():
         low = net(photo)[:, 0]
     where = torch.arange(224.0)
 
-    def middle(maps):
-        return [(maps.sum(dim=d) * where).sum().item() / maps.sum().item() for d in (1, 0)]
+    def middle(found):
+        return [(found.sum(dim=d) * where).sum().item() / found.sum().item() for d in (1, 0)]
 
-    assert middle(cam.upsample(low, 224)[0]) == pytest.approx([95.5, 139.5], abs=0.6)
+    assert middle(maps.upsample(low, 224)[0]) == pytest.approx([95.5, 139.5], abs=0.6)
     plain = nn.functional.interpolate(low[:, None], (224, 224), mode="bilinear")[0, 0]
     assert middle(plain) == pytest.approx([95.5 + 7.5, 139.5 + 7.5], abs=1.0)
 
@@ -51,16 +54,16 @@ def test_multi_scale_averages_scales_and_mirrors():
         return torch.nn.functional.avg_pool2d(photos, 16).mean(1)
 
     photos = torch.rand(2, 3, 64, 64)
-    maps = cam.multi_scale(brightness, photos, (0.5, 1.0))
-    assert maps.shape == (2, 64, 64) and seen == [32, 32, 64, 64]
-    level = cam.multi_scale(brightness, torch.full((1, 3, 64, 64), 0.7), (0.5, 1.0, 1.5))
+    found = maps.multi_scale(brightness, photos, (0.5, 1.0))
+    assert found.shape == (2, 64, 64) and seen == [32, 32, 64, 64]
+    level = maps.multi_scale(brightness, torch.full((1, 3, 64, 64), 0.7), (0.5, 1.0, 1.5))
     torch.testing.assert_close(level, torch.full((1, 64, 64), 0.7))
 
 
 def test_ecs_takes_over_only_confident_pixels_outside_the_erased_part():
     first = torch.tensor([[[0.9, 0.2, 0.2, 0.4]]])
     second = torch.tensor([[[1.0, 0.9, 0.7, 0.85]]])
-    both = ecs.combine(first, second, delta=0.5, theta=0.8)
+    both = cam_ecs.combine(first, second, delta=0.5, theta=0.8)
     torch.testing.assert_close(both, torch.tensor([[[0.9, 0.9, 0.2, 0.85]]]))
 
 
@@ -70,22 +73,22 @@ def test_ecs_asks_again_where_it_erased_and_does_not_blow_up_noise():
 
     def look(batch):
         looked.append(batch)
-        maps = torch.zeros(1, 40, 40)
+        found = torch.zeros(1, 40, 40)
         if len(looked) == 1:
-            maps[:, :20] = 5.0
+            found[:, :20] = 5.0
         else:
-            maps[:, 30:] = 0.01  # a second look that finds next to nothing
-        return maps
+            found[:, 30:] = 0.01  # a second look that finds next to nothing
+        return found
 
-    first, both = ecs.cam_and_ecs(look, photos, 0.5, 0.8)
-    assert torch.equal(first, both)
+    both = cam_ecs.look_twice(look, photos, delta=0.5, theta=0.8)
+    assert both[:, :20].eq(1).all() and both[:, 20:].eq(0).all()  # as after the first look
     changed = (looked[1] != photos).any(dim=1)[0]
     assert changed[:20].float().mean() > 0.95 and not changed[20:].any()
 
 
 def test_blur_keeps_the_mean_and_removes_detail():
     checker = (torch.arange(32)[:, None] + torch.arange(32)) % 2
-    out = ecs.blur(checker[None, None].float(), 4)
+    out = cam_ecs.blur(checker[None, None].float(), 4)
     assert out.std() < 0.02 and out.mean() == pytest.approx(0.5, abs=0.01)
 
 
@@ -104,8 +107,8 @@ def test_ccam_loss_by_hand():
 
 def test_ccam_loss_is_symmetric_and_polarity_is_told_by_the_border():
     features, logits = torch.rand(4, 6, 14, 14), torch.randn(4, 14, 14)
-    assert ccam.loss(features, logits, 0.25).item() == pytest.approx(
-        ccam.loss(features, -logits, 0.25).item(), rel=1e-4
+    assert ccam.contrastive_loss(features, logits, alpha=0.25).item() == pytest.approx(
+        ccam.contrastive_loss(features, -logits, alpha=0.25).item(), rel=1e-4
     )
     pet = torch.full((1, 14, 14), -4.0)
     pet[:, 4:10, 4:10] = 4.0
@@ -115,17 +118,17 @@ def test_ccam_loss_is_symmetric_and_polarity_is_told_by_the_border():
 def test_ccam_loss_stays_finite_and_exact_under_autocast():
     """Equal foregrounds and backgrounds: their cosine of 0.9995 is 1 in bf16, where log(1 - cos) is infinite."""
     features, logits = torch.ones(4, 6, 14, 14), torch.zeros(4, 14, 14)
-    expected = ccam.loss(features, logits, 0.25)
+    expected = ccam.contrastive_loss(features, logits, alpha=0.25)
     with torch.autocast("cpu", torch.bfloat16):
-        under = ccam.loss(features, logits, 0.25)
+        under = ccam.contrastive_loss(features, logits, alpha=0.25)
     assert torch.isfinite(under) and torch.equal(under, expected)
 
 
 def test_a_guided_ccam_shows_its_probability_and_one_left_alone_its_logit():
     torch.manual_seed(0)
     photos, head = torch.rand(2, 3, 64, 64), np.zeros(2, np.int64)
-    alone = ccam.CCAM(models.untrained("resnet18", 2)).eval()
-    guided = ccam.CCAM(models.untrained("resnet18", 2), guided=True).eval()
+    alone = ccam.CCAM(classifiers.untrained("resnet18", 2)).eval()
+    guided = ccam.CCAM(classifiers.untrained("resnet18", 2), guided=True).eval()
     guided.load_state_dict(alone.state_dict())
     with torch.no_grad():
         logits = alone.logits(alone.features(photos)[0])
@@ -137,27 +140,27 @@ def test_maps_of_a_batch_are_those_of_each_photo_alone(settings):
     """Batched at four scales with folded BatchNorm, as masks are made, against photo by photo; in fp32 and bf16."""
     photos, heads = data.load(settings), np.array([0, 2, 1, 2])
     torch.manual_seed(0)
-    model = ccam.CCAM(models.untrained("resnet18", 2), heads=3).eval()
+    model = ccam.CCAM(classifiers.untrained("resnet18", 2), heads=3).eval()
     for head in model.heads:
         torch.nn.init.normal_(head[0].weight, std=0.01)
     batch, scales = compute.normalise(photos.batch(photos.trainval[:4])), (0.5, 1.0, 1.5, 2.0)
 
-    def maps(network, photo, head):
+    def maps_of(network, photo, head):
         with torch.no_grad():
-            return cam.normalise(cam.multi_scale(lambda scaled: network.maps(scaled, head), photo, scales))
+            return maps.normalise(maps.multi_scale(lambda scaled: network.maps(scaled, head), photo, scales))
 
-    alone = torch.cat([maps(model, batch[i : i + 1].contiguous(), heads[i : i + 1]) for i in range(4)])
+    alone = torch.cat([maps_of(model, batch[i : i + 1].contiguous(), heads[i : i + 1]) for i in range(4)])
     assert alone.std() > 0.1
-    folded = compute.place(models.for_inference(model))
-    torch.testing.assert_close(maps(folded, batch, heads), alone, rtol=0, atol=1e-5)
+    folded = compute.to_device(backbones.fuse_batchnorm(model))
+    torch.testing.assert_close(maps_of(folded, batch, heads), alone, rtol=0, atol=1e-5)
     with torch.autocast("cpu", torch.bfloat16):
-        assert (maps(folded, batch, heads) - alone).abs().mean() < 1e-2
+        assert (maps_of(folded, batch, heads) - alone).abs().mean() < 1e-2
 
 
 def test_features_once_are_those_of_the_photo_or_of_its_mirror_image(settings, tmp_path):
     photos = data.load(settings)
-    model = ccam.CCAM(models.untrained("resnet18", 2)).eval()
-    views = training.features_once(SimpleNamespace(settings=settings, path=tmp_path), photos, model)
+    model = ccam.CCAM(classifiers.untrained("resnet18", 2)).eval()
+    views = ccam.features_once(SimpleNamespace(settings=settings, path=tmp_path), photos, model)
     index, generator = photos.trainval[[5, 0, 3]], torch.Generator().manual_seed(0)
     batch = compute.normalise(photos.batch(index))
     with torch.no_grad():
@@ -173,7 +176,7 @@ def test_features_once_are_those_of_the_photo_or_of_its_mirror_image(settings, t
 
 def test_every_parameter_trains_but_the_frozen_ones():
     """Published CCAM leaves its head and every BatchNorm out of its optimiser's groups; ours does not."""
-    model = ccam.CCAM(models.untrained("resnet18", 3))
+    model = ccam.CCAM(classifiers.untrained("resnet18", 3))
     model.backbone.freeze(2)
     optimizer = training.sgd([(model.backbone.parameters(), 0.1), (model.heads.parameters(), 0.1)])
     grouped = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -184,7 +187,7 @@ def test_every_parameter_trains_but_the_frozen_ones():
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
 def test_backbones_have_stride_16_and_frozen_stages_do_not_move(name):
-    backbone = models.untrained(name, 2).backbone.freeze(2).train()
+    backbone = classifiers.untrained(name, 2).backbone.freeze(2).train()
     before = {k: v.clone() for k, v in backbone.stages[:2].state_dict().items()}
     c4, c5 = backbone(torch.rand(2, 3, 64, 64))
     assert c4.shape == (2, backbone.channels[3], 4, 4) and c5.shape == (2, backbone.channels[4], 4, 4)
@@ -197,12 +200,12 @@ def test_backbones_have_stride_16_and_frozen_stages_do_not_move(name):
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_folding_batchnorm_changes_nothing(name):
     torch.manual_seed(0)
-    model = models.untrained(name, 3)
+    model = classifiers.untrained(name, 3)
     photos = torch.rand(4, 3, 64, 64)
     model.train()(photos)  # statistics that are not the initial ones
     before = model.eval()(photos).detach()
     with torch.inference_mode():
-        torch.testing.assert_close(models.for_inference(model)(photos), before, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(backbones.fuse_batchnorm(model)(photos), before, rtol=1e-3, atol=1e-4)
 
 
 def test_otsu_parts_two_heaps():
@@ -215,12 +218,13 @@ def test_otsu_parts_two_heaps():
 
 
 def test_ensemble_is_the_mean_of_probabilities_over_each_threshold():
-    maps = np.zeros((2, 8, 8), np.float32)
-    maps[:, 2:6, 2:6] = 0.9
-    other = maps[:, ::-1, :] * 0.5
-    found = ensemble.average([lambda index: maps[index], lambda index: other[index]])(np.array([0, 1]))["pet"]
-    fixed = ensemble.average([lambda index: maps[index]], 0.3)(np.array([0, 1]))["pet"]
-    assert np.allclose(fixed, masks.probability(maps[:2], 0.3))
-    by_hand = [masks.probability(one, ensemble.otsu(one)[:, None, None]) for one in (maps, other)]
+    one_map = np.zeros((2, 8, 8), np.float32)
+    one_map[:, 2:6, 2:6] = 0.9
+    other = one_map[:, ::-1, :] * 0.5
+    members, index = [lambda index: one_map[index], lambda index: other[index]], np.array([0, 1])
+    found = ensemble.predictor(members)(index)
+    fixed = ensemble.predictor(members[:1], threshold=0.3)(index)
+    assert np.allclose(fixed, masks.probability(one_map, 0.3))
+    by_hand = [masks.probability(one, ensemble.otsu(one)[:, None, None]) for one in (one_map, other)]
     np.testing.assert_allclose(found, (by_hand[0] + by_hand[1]) / 2, rtol=1e-6)
     assert found[0, 3, 3] > 0.9 and found[0, 0, 0] < 0.5

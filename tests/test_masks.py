@@ -1,10 +1,15 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from src import crf, data, evaluation, images, masks, painter, segmenters
-from src.errors import InputError
+from src import InputError, data
+from src.data.decoding import decode
+from src.drawings import painter
+from src.models import segmenters
+from src.postprocessing import crf, masks
 
 
 def test_probability_and_labels():
@@ -16,9 +21,9 @@ def test_probability_and_labels():
 def test_grow_gives_a_square_around_each_pixel():
     prob = np.zeros((40, 100), np.float32)
     prob[20, 50] = 0.9
-    grown = masks.grow(prob, 0.03)  # of the longer side
+    grown = masks.dilate(prob, 0.03)  # of the longer side
     assert np.argwhere(grown == np.float32(0.9)).tolist() == [[y, x] for y in range(17, 24) for x in range(47, 54)]
-    assert (grown > 0).sum() == 49 and np.array_equal(masks.grow(prob, 0.0), prob)
+    assert (grown > 0).sum() == 49 and np.array_equal(masks.dilate(prob, 0.0), prob)
 
 
 def test_recipe_refines_then_grows(tmp_path, drawn):
@@ -27,15 +32,15 @@ def test_recipe_refines_then_grows(tmp_path, drawn):
     prob[12:20, 12:20] = 0.95
     made = {}
     for name, recipe in {
-        "plain": masks.Recipe("pet"),
-        "refined": masks.Recipe("pet", refine=crf.CRF(bilateral_compat=1)),
-        "grown": masks.Recipe("pet", refine=crf.CRF(bilateral_compat=1), grow=0.05),
+        "plain": masks.Recipe(),
+        "refined": masks.Recipe(refine=crf.DenseCRF(bilateral_compat=1)),
+        "grown": masks.Recipe(refine=crf.DenseCRF(bilateral_compat=1), dilation=0.05),
     }.items():
-        assert masks.finish([(photo, None, prob, tmp_path / f"{name}.png")], recipe, 0.0, None) == [(None, None)]
+        masks.finish([(photo, prob, tmp_path / f"{name}.png")], recipe, 0.0)
         made[name] = masks.read(tmp_path / f"{name}.png") == 1
     assert not np.array_equal(made["plain"], made["refined"])
     assert (made["grown"] >= made["refined"]).all() and made["grown"].sum() > made["refined"].sum()
-    assert np.array_equal(made["grown"], masks.grow(made["refined"].astype(np.float32), 0.05) == 1)
+    assert np.array_equal(made["grown"], masks.dilate(made["refined"].astype(np.float32), 0.05) == 1)
 
 
 def test_palette_png_round_trip(tmp_path):
@@ -57,35 +62,37 @@ def test_crf_follows_the_photo_and_keeps_confidence():
     rough = np.zeros((40, 60), np.float32)
     rough[6:26, 16:41] = 1
     prob = 0.3 + 0.4 * rough
-    refined = crf.refine([photo], [prob], crf.CRF(bilateral_srgb=10, bilateral_compat=4))[0] > 0.5
+    refined = crf.refine([photo], [prob], crf.DenseCRF(bilateral_srgb=10, bilateral_compat=4))[0] > 0.5
 
     def iou(mask):
         return (mask & truth).sum() / (mask | truth).sum()
 
     assert iou(refined) > iou(rough > 0.5) + 0.2
     sure = np.where(rough > 0, 1 - 1e-4, 1e-4)
-    unmoved = crf.refine([photo], [sure], crf.CRF(gaussian_compat=0.01, bilateral_compat=0.01))[0] > 0.5
+    unmoved = crf.refine([photo], [sure], crf.DenseCRF(gaussian_compat=0.01, bilateral_compat=0.01))[0] > 0.5
     assert np.array_equal(unmoved, rough > 0.5)
 
 
-@pytest.mark.parametrize("constants", [crf.CRF(), crf.CRF(bilateral_srgb=10, bilateral_compat=4), crf.CRF(2, 5, 30)])
-def test_crf_agrees_with_pydensecrf(constants, drawn):
-    densecrf = pytest.importorskip("pydensecrf.densecrf", reason="pydensecrf2 is for Python 3.10 to 3.12")
-    photos = [images.decode(path) for path in sorted((drawn / "oxford-iiit-pet" / "images").iterdir())[::5]]
+@pytest.mark.parametrize("widths", [{}, {"bilateral_srgb": 10, "bilateral_compat": 4}, {"bilateral_sxy": 30}])
+def test_lattice_agrees_with_pydensecrf(widths, drawn):
+    pytest.importorskip("pydensecrf.densecrf", reason="pydensecrf2 is for Python 3.10 to 3.12")
+    photos = [decode(path) for path in sorted((drawn / "oxford-iiit-pet" / "images").iterdir())[::5]]
     rng = np.random.default_rng(0)
     rough = [painter.noise(rng, *photo.shape[:2], cells=6).astype(np.float32) for photo in photos]
-    ours = crf.refine(photos, rough, constants)
-    for photo, prob, found in zip(photos, rough, ours, strict=True):
-        height, width = prob.shape
-        field = densecrf.DenseCRF2D(width, height, 2)
-        pet = np.clip(prob, 1e-4, 1 - 1e-4)
-        field.setUnaryEnergy(-np.log(np.stack([1 - pet, pet])).reshape(2, -1).astype(np.float32))
-        field.addPairwiseGaussian(sxy=constants.gaussian_sxy, compat=constants.gaussian_compat)
-        field.addPairwiseBilateral(constants.bilateral_sxy, constants.bilateral_srgb, photo, constants.bilateral_compat)
-        theirs = np.array(field.inference(constants.iterations))[1].reshape(height, width)
-        assert np.abs(found - theirs).mean() < 1e-4
-        assert ((found > 0.5) == (theirs > 0.5)).mean() >= 0.9999
-        assert np.abs(found - prob).mean() > 0.05  # and it did something
+    ours, theirs = (crf.refine(photos, rough, crf.DenseCRF(**widths, backend=name)) for name in crf.BACKENDS)
+    for prob, one, other in zip(rough, ours, theirs, strict=True):
+        assert one.dtype == other.dtype == np.float32 and one.shape == other.shape == prob.shape
+        assert np.abs(one - other).mean() < 1e-4
+        assert ((one > 0.5) == (other > 0.5)).mean() >= 0.9999
+        assert np.abs(one - prob).mean() > 0.05  # and it did something
+
+
+def test_pydensecrf_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pydensecrf", None)
+    with pytest.raises(InputError, match="needs the package pydensecrf2"):
+        crf.DenseCRF(backend="pydensecrf")
+    with pytest.raises(InputError, match="unknown crf 'other'; one of lattice, pydensecrf"):
+        crf.DenseCRF(backend="other")
 
 
 @pytest.mark.parametrize("name", ["unet", "backbone_unet", "lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large"])
@@ -112,12 +119,12 @@ def test_segmenter_averages_networks_scales_and_mirror_images(settings):
     index, size = photos.trainval[:3], 32
 
     def made(networks, scales):
-        return evaluation.segmenter(networks, photos, size, settings, scales)(index)["pet"]
+        return segmenters.predictor(settings, photos, networks, size, scales=scales)(index)
 
     one, two = Bright(1.0), Bright(-2.0)
     by_hand = [made([network], (scale,)) for network in (one, two) for scale in (0.5, 1.0)]
     assert np.allclose(made([one, two], (0.5, 1.0)), np.mean(by_hand, axis=0), atol=1e-6)
-    still = evaluation.segmenter([Bright(0.0)], photos, size, settings)(index)["pet"]
+    still = made([Bright(0.0)], (1.0,))
     assert np.allclose(still, still[:, :, ::-1], atol=1e-6) and still.shape == (3, size, size)
 
 

@@ -1,25 +1,27 @@
-"""The tables read what finished runs say, seed by seed."""
+"""The tables read what finished runs say, seed by seed; the list of experiments fills each of their cells."""
 
 import pytest
 
-from src import data, runs, tables
+import experiments
+import reproduce
+from src import data, runs
+from src.report import tables
 
 
 @pytest.fixture
 def finished(settings):
     """Function: write a summary.json as a finished stage does."""
 
-    def write(script, seed, metrics, **variant):
-        settings.seed = seed
-        path = runs.directory(settings, script, **variant)
-        path.mkdir(parents=True)
-        runs.write_json(path / "summary.json", {"metrics": metrics})
+    def write(name, seed, found):
+        path = settings.runs_root / name / f"seed{seed}"
+        path.mkdir(parents=True, exist_ok=True)
+        runs.write_json(path / "summary.json", {"metrics": found})
 
     return write
 
 
 def scores(trainval, test, key=""):
-    """Metrics of both splits in percent; with the border ignored they are 5 points higher."""
+    """Scores of both splits in percent; with the border ignored they are 5 points higher."""
     both = {"trainval": trainval, "test": test}
     return {k + key: {"pet_iou": v / 100, "pet_iou_border_ignored": v / 100 + 0.05} for k, v in both.items()}
 
@@ -30,23 +32,25 @@ def row(text, name):
 
 
 def test_mean_and_deviation_over_seeds(settings, finished):
-    finished(tables.SEGMENTER, 0, scores(80, 82, "_final") | {"round1": scores(70, 72)})
-    finished(tables.SEGMENTER, 1, scores(84, 86, "_final") | {"round1": scores(71, 71)})
-    finished(tables.BOUND, 0, scores(100, 90) | scores(100, 90, "_crf"))
-    text = tables.table4(settings)
-    assert row(text, "+ growth: **the final masks**") == ["82.0 ± 2.8", "87.0 ± 2.8", "84.0 ± 2.8", "89.0 ± 2.8", "2"]
+    finished("train_on_ensemble", 0, scores(80, 82, "_final") | {"round1": scores(70, 72)})
+    finished("train_on_ensemble", 1, scores(84, 86, "_final") | {"round1": scores(71, 71)})
+    finished("train_on_ensemble_gt", 0, scores(100, 90) | scores(100, 90, "_crf"))
+    ratio = ("final masks / bound", experiments.FINAL, experiments.BOUND)
+    text = tables.steps(settings, "Table 4", experiments.cells(experiments.TABLE4), ratio)
+    assert row(text, experiments.FINAL) == ["82.0 ± 2.8", "87.0 ± 2.8", "84.0 ± 2.8", "89.0 ± 2.8", "2"]
     assert row(text, "segmenter trained on them, round 1")[2:] == ["71.5 ± 0.7", "76.5 ± 0.7", "2"]
     assert row(text, "final masks / bound") == ["0.800", "0.810", "0.911", "0.916", "1"]
     assert row(text, "mean of the members' maps") == ["-", "-", "-", "-", "0"]
 
 
 def test_ablations_stand_beside_the_same_seeds(settings, finished):
-    finished(tables.ENSEMBLE, 0, scores(70, 72, "_crf"))
-    finished(tables.ENSEMBLE, 1, scores(50, 50, "_crf"))
-    finished(tables.ENSEMBLE, 0, scores(69, 75, "_crf"), name="fixed")
-    finished(tables.SEGMENTER, 0, {"round1": scores(80, 80, "_crf")})
-    finished(tables.SEGMENTER, 0, scores(78, 79, "_crf"), name="no_crf")
-    text = tables.table4(settings)
+    finished("ensemble_masks", 0, scores(70, 72, "_crf"))
+    finished("ensemble_masks", 1, scores(50, 50, "_crf"))
+    finished("ensemble_masks_fixed", 0, scores(69, 75, "_crf"))
+    finished("train_on_ensemble", 0, {"round1": scores(80, 80, "_crf")})
+    finished("train_on_ensemble_no_crf", 0, scores(78, 79, "_crf"))
+    ablations, table4 = (experiments.cells(table) for table in (experiments.ABLATIONS, experiments.TABLE4))
+    text = tables.changes(settings, "One thing changed", ablations, table4)
     assert "without the scale 1.5" not in text  # that was not run
     changed = row(text, "first masks: threshold 0.25 in place of Otsu's")
     assert changed == ["69.0 (-1.0)", "74.0 (-1.0)", "75.0 (+3.0)", "80.0 (+3.0)", "1"]
@@ -55,22 +59,37 @@ def test_ablations_stand_beside_the_same_seeds(settings, finished):
 
 def test_published_cells_stand_beside_means_over_seeds(settings, finished):
     for seed, iou in enumerate((0.72, 0.76)):
-        figures = dict.fromkeys(("pet_iou", "pet_dice", "pet_iou_border_ignored", "dataset_iou", "miou"), iou)
-        metrics = {"test": figures | {"pet_iou_ci95": [iou - 0.02, iou + 0.03]}}
-        finished(tables.CCAM, seed, metrics, method="ccam", init="pretrained")
-    text = tables.render(settings, data.load(settings))
+        figures = dict.fromkeys(tables.FIGURES.values(), iou) | {"pet_iou_ci95": [iou - 0.02, iou + 0.03]}
+        finished("evaluate_ccam_ccam_pretrained", seed, {"test": figures})
+        finished("evaluate_cam_layercam_pretrained", seed, {"test": figures})
+    text = reproduce.report(settings, data.load(settings), [])
     assert row(text, "CCAM")[:2] == ["**74.0 ± 2.8 / 74.0 ± 2.8** (68.21 / 80.32)", "not scored (41.07 / 55.85)"]
+    assert row(text, "LayerCAM")[:2] == ["**74.0 ± 2.8 / 74.0 ± 2.8** (-)", "not scored (-)"]
     cells = row(text, "evaluate_ccam_ccam_pretrained, test")
     assert cells[0] == "74.00 ± 2.83 (72.0 to 77.0)" and cells[-1] == "2"
-    assert "seed 0, 1." in text
 
 
-def test_costs_of_stages(settings, finished):
-    finished(tables.ENSEMBLE, 0, {})
-    path = runs.directory(settings, tables.ENSEMBLE)
-    runs.write_json(path / "summary.json", {"stage": "ensemble_masks", "seconds": 40, "peak_memory_mb": 7})
+def test_every_cell_has_a_place_and_one_experiment_fills_it():
+    for experiment in experiments.chain(ablations=True):
+        for cell in experiment.cells:
+            assert cell.column in experiments.TABLES.get(cell.table, ("",)), cell
+            assert not cell.beside or cell.beside in [c.row for _, c in experiments.cells(experiments.TABLE4)]
+    for table, columns in experiments.TABLES.items():
+        filled = [(cell.row, cell.column) for _, cell in experiments.cells(table)]
+        assert len(filled) == len(set(filled)), f"two experiments fill one cell of {table}"
+        assert {column for _, column in filled} == set(columns)
 
-    class Photos:
-        trainval, test = range(15), range(5)
 
-    assert "| ensemble_masks | 40 | 2000 | 7 |" in tables.costs(Photos, [path])
+def test_upstreams_stand_before_what_reads_them():
+    for chosen in (experiments.chain(), experiments.chain(ensemble_only=True), experiments.chain(trimaps=False)):
+        seen = set()
+        for experiment in chosen:
+            assert set(experiment.reads) <= seen, experiment.name
+            seen.add(experiment.name)
+        assert "train_on_ensemble" in seen
+    assert "train_on_37CCAM" not in [experiment.name for experiment in experiments.chain(ensemble_only=True)]
+
+
+def test_costs_of_stages(tmp_path):
+    runs.write_json(tmp_path / "summary.json", {"stage": "ensemble_masks", "seconds": 40, "peak_memory_mb": 7})
+    assert "| ensemble_masks | 40 | 2000 | 7 |" in tables.costs([tmp_path], 20)

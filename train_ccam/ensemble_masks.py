@@ -11,35 +11,51 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, data, ensemble, evaluation, masks, runs
-from src.crf import CRF
+from src import cli, data, methods, runs, scoring
+from src.methods import ensemble
+from src.postprocessing import masks
+from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
 MEMBERS = (
     "ccam pretrained",
     "ccam cat_dog_bg",
     "ccam 37_bg",
-    "specific cat_dog",
-    "specific specific_37_class",
+    "class_specific_ccam specific_cat_dog",
+    "class_specific_ccam specific_37_class",
 )  # methods and what each started from
 SCALES = (0.75, 1.0, 1.5)  # of the photo, each with its mirror image
 THRESHOLD = 0.0  # of every map in [0, 1]; 0: each map's own, by Otsu's method
-DELTA = 0.5  # ECS erases where the CAM is over this
-THETA = 0.15  # ECS takes over what the second look finds over this
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
+CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_SXY = 80.0  # pixels over which neighbours still pull at each other
 BILATERAL_SRGB = 10.0  # grey levels of colour distance over which they do
 BILATERAL_COMPAT = 5.0  # weight of that pull
 
 
+def member(name, settings, photos):
+    """The predictor of "<method> <init>", from its finished run."""
+    method, _, init = name.partition(" ")
+    predictor, starts_from, variant = methods.get(method).predictor, methods.get(method).STARTS_FROM, {}
+    if starts_from == "classifier":
+        script = runs.script("train_classifier/train_classifier_{}.py", "pretrained", init=init)
+    elif starts_from == "class_specific_ccam":
+        script = runs.script("train_class_specific_ccam/train_ccam_on_{}.py", model=init)
+    else:
+        script, variant = runs.script("train_ccam/train_{}.py", method=method), {"init": init}
+    return predictor(settings, photos, runs.checkpoint(settings, script, **variant), scales=SCALES)
+
+
 def main(settings):
     photos = data.load(settings)
-    members = [ensemble.member(name, settings, photos, SCALES, DELTA, THETA) for name in MEMBERS]
-    run = runs.Run(settings, **runs.named(NAME))
-    crf = CRF(bilateral_sxy=BILATERAL_SXY, bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-    outputs = {"masks": masks.Recipe("pet"), "masks_crf": masks.Recipe("pet", refine=crf)}
-    metrics = evaluation.make_masks(run, photos, outputs, ensemble.average(members, THRESHOLD), IGNORE_BAND)
-    run.finish(metrics, "train_unet/train_on_ensemble.py")
+    predict = ensemble.predictor([member(name, settings, photos) for name in MEMBERS], threshold=THRESHOLD)
+    crf = DenseCRF(
+        bilateral_sxy=BILATERAL_SXY, bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF
+    )
+    recipes = masks.with_and_without_crf(None, crf)
+    run = runs.Run(settings, name=NAME)
+    scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND)
+    run.finish(scores, "train_unet/train_on_ensemble.py")
 
 
 if __name__ == "__main__":

@@ -12,36 +12,30 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-import numpy as np
+from src import cli, data, methods, runs, scoring
+from src.postprocessing import masks
+from src.postprocessing.crf import DenseCRF
 
-from src import ccam, cli, data, evaluation, masks, models, runs
-from src.crf import CRF
-from src.errors import check_choice
-
-METHOD = "ccam"  # ccam or ccam_ecs
+METHOD = "ccam"  # ccam or ccam_ecs: a file of src/methods with a script train_<method>.py beside this one
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: what the CCAM started from
 SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
 THRESHOLD = 0.25  # of the map in [0, 1]; the pet is above it
 IGNORE_BAND = 0.0  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
 REFINE = False  # also refine every mask with the dense CRF
+CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
 BILATERAL_COMPAT = 4.0  # weight of that pull
 
 
 def main(settings):
-    check_choice("method", METHOD, ("ccam", "ccam_ecs"))
     photos = data.load(settings)
-    path = runs.upstream(settings, f"train_ccam/train_{METHOD}.py", init=INIT)
-    model = models.for_inference(ccam.load(path / "checkpoint.pt", settings.backbone)[0])
+    start = runs.checkpoint(settings, runs.script("train_ccam/train_{}.py", method=METHOD), init=INIT)
+    predict = methods.get(METHOD).predictor(settings, photos, start, scales=SCALES)
+    crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
+    recipes = masks.with_and_without_crf(THRESHOLD, REFINE and crf)
     run = runs.Run(settings, method=METHOD, init=INIT)
-    head_of = np.zeros(len(photos.names), np.int64)
-    predict = evaluation.ccam(model, photos, head_of, settings, SCALES)
-    outputs = {"masks": masks.Recipe("ccam", THRESHOLD)}
-    if REFINE:
-        crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-        outputs["masks_crf"] = masks.Recipe("ccam", THRESHOLD, crf)
-    metrics = evaluation.make_masks(run, photos, outputs, predict, IGNORE_BAND)
-    run.finish(metrics, "train_class_specific_ccam/train_ccam_on_specific_37_class.py")
+    scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND)
+    run.finish(scores, "train_class_specific_ccam/train_ccam_on_specific_37_class.py")
 
 
 if __name__ == "__main__":

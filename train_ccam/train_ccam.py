@@ -11,7 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import ccam, cli, data, models, runs, training
+from src import cli, data, runs
+from src.methods import ccam
+from src.models import classifiers
 
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: the classifier to start from
 EPOCHS = 20  # passes over trainval
@@ -24,10 +26,14 @@ FROZEN_STAGES = 5  # first stages of the backbone that stay as they are; 5 train
 
 def main(settings):
     photos = data.load(settings)
-    start, classes = models.initial(settings, INIT)
+    start = runs.checkpoint(settings, runs.script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT))
+    classifier, classes = classifiers.load(settings, start)
     run = runs.Run(settings, init=INIT)
-    model = training.train_ccam(run, photos, ccam.CCAM(start), EPOCHS, BATCH_SIZE, ALPHA, LR, HEAD_LR, FROZEN_STAGES)
-    run.save(ccam.checkpoint(model, settings, classes, ["pet"]))
+    model = ccam.train(
+        run, photos, ccam.CCAM(classifier),
+        epochs=EPOCHS, batch_size=BATCH_SIZE, alpha=ALPHA, lr=LR, head_lr=HEAD_LR, frozen_stages=FROZEN_STAGES,
+    )  # fmt: skip
+    run.save(ccam.checkpoint(model, settings, classes))
     run.finish({}, "train_ccam/evaluate_ccam.py", method="ccam", init=INIT)
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import ccam, cli, compute, data, evaluation, models, runs, training
+from src import cli, compute, data, runs
+from src.methods import cam, ccam, ccam_ecs
+from src.models import classifiers
 
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: the classifier to start from
 EPOCHS = 4  # passes over trainval
@@ -28,14 +30,17 @@ CLASS_WEIGHT = 1.0  # of the classification loss
 
 def main(settings):
     photos = data.load(settings)
-    start, classes = models.initial(settings, INIT)
+    start = runs.checkpoint(settings, runs.script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT))
+    classifier, classes = classifiers.load(settings, start)
     run = runs.Run(settings, init=INIT)
     # trainval is asked for its labels; the pretrained network, which has other classes, for what it predicts itself
-    labels = evaluation.classes_to_ask(compute.place(start).eval(), classes, photos)
-    guide = {"labels": labels, "delta": DELTA, "theta": THETA, "ecs_weight": ECS_WEIGHT, "class_weight": CLASS_WEIGHT}
-    model = ccam.CCAM(start, guided=True)
-    model = training.train_ccam(run, photos, model, EPOCHS, BATCH_SIZE, ALPHA, LR, HEAD_LR, FROZEN_STAGES, guide=guide)
-    run.save(ccam.checkpoint(model, settings, classes, ["pet"]))
+    labels = cam.target_classes(compute.to_device(classifier).eval(), classes, photos)
+    model = ccam_ecs.train(
+        run, photos, ccam_ecs.GuidedCCAM(classifier), labels,
+        epochs=EPOCHS, batch_size=BATCH_SIZE, alpha=ALPHA, lr=LR, head_lr=HEAD_LR, frozen_stages=FROZEN_STAGES,
+        delta=DELTA, theta=THETA, ecs_weight=ECS_WEIGHT, class_weight=CLASS_WEIGHT,
+    )  # fmt: skip
+    run.save(ccam.checkpoint(model, settings, classes))
     run.finish({}, "train_ccam/evaluate_ccam.py", method="ccam_ecs", init=INIT)
 
 

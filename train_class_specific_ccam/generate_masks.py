@@ -12,34 +12,30 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import ccam, cli, data, evaluation, masks, models, runs
-from src.crf import CRF
-from src.errors import check_choice
+from src import cli, data, runs, scoring
+from src.methods import class_specific_ccam
+from src.postprocessing import masks
+from src.postprocessing.crf import DenseCRF
 
-MODEL = "specific_37_class"  # specific_37_class or cat_dog
+MODEL = "specific_37_class"  # specific_37_class or specific_cat_dog
 SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
 THRESHOLD = 0.25  # of the map in [0, 1]; the pet is above it
 IGNORE_BAND = 0.1  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
 REFINE = True  # also refine every mask with the dense CRF
+CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
 BILATERAL_COMPAT = 4.0  # weight of that pull
 
 
 def main(settings):
-    check_choice("model", MODEL, ("specific_37_class", "cat_dog"))
     photos = data.load(settings)
-    path = runs.upstream(settings, f"train_class_specific_ccam/train_ccam_on_{MODEL}.py")
-    model, names = ccam.load(path / "checkpoint.pt", settings.backbone)
-    head_of = photos.heads_of(names)
-    model = models.for_inference(model)
+    start = runs.checkpoint(settings, runs.script("train_class_specific_ccam/train_ccam_on_{}.py", model=MODEL))
+    predict = class_specific_ccam.predictor(settings, photos, start, scales=SCALES)
+    crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
+    recipes = masks.with_and_without_crf(THRESHOLD, REFINE and crf)
     run = runs.Run(settings, model=MODEL)
-    predict = evaluation.ccam(model, photos, head_of, settings, SCALES)
-    outputs = {"masks": masks.Recipe("ccam", THRESHOLD)}
-    if REFINE:
-        crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-        outputs["masks_crf"] = masks.Recipe("ccam", THRESHOLD, crf)
-    metrics = evaluation.make_masks(run, photos, outputs, predict, IGNORE_BAND)
-    run.finish(metrics, "train_unet/train_on_37CCAM_CRF.py")
+    scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND)
+    run.finish(scores, "train_unet/train_on_37CCAM_CRF.py")
 
 
 if __name__ == "__main__":

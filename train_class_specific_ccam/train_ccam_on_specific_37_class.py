@@ -11,7 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import ccam, cli, data, models, runs, training
+from src import cli, data, runs
+from src.methods import ccam, class_specific_ccam
+from src.models import classifiers
 
 EPOCHS = 20  # passes over trainval
 BATCH_SIZE = 32  # photos a step, all of one class
@@ -22,9 +24,9 @@ HEAD_LR = 0.01  # learning rate of the activation heads; the backbone is shared 
 def main(settings):
     photos = data.load(settings)
     run = runs.Run(settings)
-    model = ccam.CCAM(models.pretrained(settings), heads=len(photos.breed_names))
-    model = training.train_ccam(
-        run, photos, model, EPOCHS, BATCH_SIZE, ALPHA, 0.0, HEAD_LR, frozen_stages=5, head_of=photos.breeds
+    model = ccam.CCAM(classifiers.pretrained(settings), heads=len(photos.breed_names))
+    model = class_specific_ccam.train(
+        run, photos, model, photos.breeds, epochs=EPOCHS, batch_size=BATCH_SIZE, alpha=ALPHA, head_lr=HEAD_LR
     )
     run.save(ccam.checkpoint(model, settings, None, photos.breed_names))
     run.finish({}, "train_class_specific_ccam/generate_masks.py", model="specific_37_class")

@@ -12,11 +12,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
 import torch
-import torch.nn.functional as F
 
-from src import cli, compute, data, models, runs, sample, training
+from src import cli, compute, data, distributed, runs, training
+from src.drawings import sample
+from src.models import classifiers
 
-WEIGHTS = "drawings"  # what later scripts call this run
 DRAWINGS = 3000  # labelled drawings
 SIZE = 64  # pixels a side of them; small ones allow more passes in the same time
 EPOCHS = 6  # passes over them
@@ -27,18 +27,18 @@ LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
 def main(settings):
     run = runs.Run(settings)
     compute.seed_everything(settings.seed)
-    photos, labels = (torch.from_numpy(x) for x in sample.pretext(DRAWINGS, SIZE, settings.seed))
-    model = compute.place(models.untrained(settings.backbone, len(sample.PRETEXT_KINDS)))
+    drawings, labels = (torch.from_numpy(x) for x in sample.pretext(DRAWINGS, SIZE, settings.seed))
+    model = compute.to_device(classifiers.untrained(settings.backbone, len(sample.PRETEXT_KINDS)))
     optimizer = torch.optim.AdamW(model.parameters(), LR, fused=True)
 
-    def loss_of(index, generator):
-        batch = compute.upload(photos[compute.share(index)])
-        batch = compute.normalise(data.augment(batch, data.randomness(index, generator)))
-        scores, wanted = compute.gather(model(batch).float(), len(index)), compute.upload(labels[index])
-        return {"loss": F.cross_entropy(scores, wanted), "accuracy": (scores.argmax(1) == wanted).float().mean()}
+    def loss_of(network, index, generator):
+        own = distributed.shard(index)
+        images = data.augment(compute.to_device(drawings[own]), data.randomness(index, generator))
+        logits = network(compute.normalise(images))
+        return training.classification_losses(logits, compute.to_device(labels[own]), len(index))
 
-    training.fit(run, model, optimizer, lambda g: data.batches(range(DRAWINGS), BATCH_SIZE, g), loss_of, EPOCHS)
-    run.save(models.checkpoint(model, settings, sample.PRETEXT_KINDS))
+    training.fit(run, model, optimizer, lambda g: data.batches(range(DRAWINGS), BATCH_SIZE, g), loss_of, epochs=EPOCHS)
+    run.save(classifiers.checkpoint(model, settings, sample.PRETEXT_KINDS))
     run.finish({}, "train_classifier/train_classifier_cat_dog.py")
 
 

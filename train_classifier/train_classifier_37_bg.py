@@ -11,7 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, data, models, runs, training
+from src import cli, data, runs, training
+from src.models import classifiers
 
 EPOCHS = 6  # passes over trainval
 BATCH_SIZE = 16  # photos a step
@@ -22,13 +23,14 @@ FROZEN_STAGES = 3  # first stages of the backbone that stay as they are; 0 with 
 
 def main(settings):
     photos = data.load(settings, background=True)
-    start = models.pretrained(settings)
+    model = classifiers.pretrained(settings)
     classes = [*photos.breed_names, "background"]
     run = runs.Run(settings)
-    metrics = training.train_classifier(
-        run, photos, photos.breeds, classes, start, EPOCHS, BATCH_SIZE, LR, HEAD_LR, FROZEN_STAGES
-    )
-    run.finish(metrics, "train_classifier/evaluate_cam.py", init="37_bg")
+    scores = training.train_classifier(
+        run, photos, model, photos.breeds, classes,
+        epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR, head_lr=HEAD_LR, frozen_stages=FROZEN_STAGES,
+    )  # fmt: skip
+    run.finish(scores, "train_classifier/evaluate_cam.py", method="cam", init="37_bg")
 
 
 if __name__ == "__main__":

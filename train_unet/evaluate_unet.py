@@ -11,32 +11,31 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, compute, data, evaluation, masks, runs, segmenters
-from src.crf import CRF
-from src.errors import check_choice
+from src import check_choice, cli, compute, data, runs, scoring
+from src.models import segmenters
+from src.postprocessing import masks
+from src.postprocessing.crf import DenseCRF
 
 MODEL = "train_on_37CCAM_CRF"  # a script of this folder that trains: train_on_...
 SCALES = (1.0, 1.25, 1.5)  # of the side that it was trained at
 REFINE = False  # also refine every mask with the dense CRF
+CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
 BILATERAL_COMPAT = 4.0  # weight of that pull
-GROW = 0.0  # of the longer side: grow the masks by this
+DILATE = 0.0  # of the longer side: grow the masks by this
 
 
 def main(settings):
     check_choice("model", MODEL, sorted(path.stem for path in Path(__file__).parent.glob("train_on_*.py")))
     photos = data.load(settings)
-    path = runs.upstream(settings, f"train_unet/{MODEL}.py")
-    model, size = segmenters.load(path / "checkpoint.pt")
-    model = compute.place(model).eval()
+    model, size = segmenters.load(runs.checkpoint(settings, f"train_unet/{MODEL}.py"))
+    model = compute.to_device(model).eval()
+    predict = segmenters.predictor(settings, photos, [model], size, scales=SCALES)
+    crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
+    recipes = masks.with_and_without_crf(None, REFINE and crf, DILATE)
     run = runs.Run(settings, model=MODEL)
-    predict = evaluation.segmenter([model], photos, size, settings, SCALES)
-    outputs = {"masks": masks.Recipe("pet", grow=GROW)}
-    if REFINE:
-        crf = CRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT)
-        outputs["masks_crf"] = masks.Recipe("pet", refine=crf, grow=GROW)
-    metrics = evaluation.make_masks(run, photos, outputs, predict)
-    run.finish(metrics)
+    scores = scoring.make_and_score(run, photos, predict, recipes)
+    run.finish(scores)
 
 
 if __name__ == "__main__":

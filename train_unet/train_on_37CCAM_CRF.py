@@ -11,8 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, data, masks, runs, segmenters, training
-from src.errors import check_choice
+from src import check_choice, cli, data, runs, training
+from src.models import segmenters
+from src.postprocessing import masks
 
 SEGMENTER = "unet"  # or lraspp_mobilenet_v3_large, deeplabv3_mobilenet_v3_large, deeplabv3_resnet50, fcn_resnet50
 SIZE = 128  # pixels a side it sees: what two cores can train; the published U-Net saw 224
@@ -26,11 +27,10 @@ def main(settings):
     path = runs.upstream(settings, "train_class_specific_ccam/generate_masks.py", model="specific_37_class")
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
     run = runs.Run(settings)
-
-    def labels_of(i):
-        return masks.read(path / "masks_crf" / f"{photos.names[i]}.png", SIZE)
-
-    training.train_segmenter(run, photos, labels_of, SEGMENTER, SIZE, EPOCHS, BATCH_SIZE, LR)
+    mask_of = masks.from_folder(photos, path / "masks_crf", SIZE)
+    training.train_segmenter(
+        run, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR
+    )
     run.finish({}, "train_unet/evaluate_unet.py", model="train_on_37CCAM_CRF")
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, data, evaluation, masks, runs, segmenters, training
-from src.crf import CRF
-from src.errors import check_choice
+from src import check_choice, cli, data, runs, scoring, training
+from src.models import segmenters
+from src.postprocessing import masks
+from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
 MASKS = ""  # NAME of the ensemble_masks run to learn from
@@ -27,35 +28,37 @@ LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
 SCALES = (1.0, 1.25, 1.5)  # of SIZE, for masks
 REFINE = True  # rounds learn from masks refined by the dense CRF
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 do not train the next round
+CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
-GROW = 0.008  # of the longer side: the trimaps' border counts as pet, and masks end inside it
+DILATE = 0.008  # of the longer side: the trimaps' border counts as pet, and masks end inside it
 
 
 def main(settings):
     photos = data.load(settings)
     folder = "masks_crf" if REFINE else "masks"
-    learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", **runs.named(MASKS)) / folder
+    learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS) / folder
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
-    run = runs.Run(settings, **runs.named(NAME))
-    crf = CRF(bilateral_compat=BILATERAL_COMPAT)
-    outputs = {"masks": masks.Recipe("pet"), "masks_crf": masks.Recipe("pet", refine=crf)}
-    networks, metrics = [], {}
+    crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
+    recipes = masks.with_and_without_crf(None, crf)
+    run = runs.Run(settings, name=NAME)
+    networks, scores = [], {}
     for number in range(1, ROUNDS + 1):
         part = run.part(f"round{number}")
-
-        def labels_of(i, made=learned_from):
-            return masks.read(made / f"{photos.names[i]}.png", SIZE)
-
-        networks += [training.train_segmenter(part, photos, labels_of, SEGMENTER, SIZE, EPOCHS, BATCH_SIZE, LR)]
+        mask_of = masks.from_folder(photos, learned_from, SIZE)
+        network = training.train_segmenter(
+            part, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR
+        )
+        networks.append(network)
         if number < ROUNDS:
-            mean = evaluation.segmenter(networks, photos, SIZE, settings, SCALES)
-            metrics[part.path.name] = found = evaluation.make_masks(part, photos, outputs, mean, IGNORE_BAND)
+            mean = segmenters.predictor(settings, photos, networks, SIZE, scales=SCALES)
+            found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND)
             run.log(f"round {number}: " + ", ".join(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items()))
-            learned_from = part.path / folder
-    run.save(segmenters.checkpoint(networks[-1], SEGMENTER, settings, SIZE))
-    last = evaluation.segmenter(networks[-1:], photos, SIZE, settings, SCALES)
-    outputs["masks_final"] = masks.Recipe("pet", refine=crf, grow=GROW)
-    run.finish(metrics | evaluation.make_masks(run, photos, outputs, last))
+            scores[part.path.name], learned_from = found, part.path / folder
+    run.save(segmenters.checkpoint(network, SEGMENTER, settings, SIZE))
+    last = segmenters.predictor(settings, photos, [network], SIZE, scales=SCALES)
+    recipes["masks_final"] = masks.Recipe(refine=crf, dilation=DILATE)
+    scores |= scoring.make_and_score(run, photos, last, recipes)
+    run.finish(scores)
 
 
 if __name__ == "__main__":

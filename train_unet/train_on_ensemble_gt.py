@@ -11,9 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, data, evaluation, masks, runs, segmenters, training
-from src.crf import CRF
-from src.errors import check_choice
+from src import check_choice, cli, data, runs, scoring, training
+from src.models import segmenters
+from src.postprocessing import masks
+from src.postprocessing.crf import DenseCRF
 
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet or one of torchvision's
 SIZE = 224  # pixels a side it sees
@@ -21,24 +22,23 @@ EPOCHS = 8  # passes over trainval
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
 SCALES = (1.0, 1.25, 1.5)  # of SIZE, for masks
+CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
 
 
 def main(settings):
     photos = data.load(settings)
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
+    crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
+    recipes = masks.with_and_without_crf(None, crf)
     run = runs.Run(settings)
-
-    def labels_of(i):
-        return masks.ground_truth(photos.trimap_path(i), SIZE)
-
-    model = training.train_segmenter(run, photos, labels_of, SEGMENTER, SIZE, EPOCHS, BATCH_SIZE, LR)
-    outputs = {
-        "masks": masks.Recipe("pet"),
-        "masks_crf": masks.Recipe("pet", refine=CRF(bilateral_compat=BILATERAL_COMPAT)),
-    }
-    predict = evaluation.segmenter([model], photos, SIZE, settings, SCALES)
-    run.finish(evaluation.make_masks(run, photos, outputs, predict))
+    mask_of = masks.from_trimaps(photos, SIZE)
+    model = training.train_segmenter(
+        run, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR
+    )
+    predict = segmenters.predictor(settings, photos, [model], SIZE, scales=SCALES)
+    scores = scoring.make_and_score(run, photos, predict, recipes)
+    run.finish(scores)
 
 
 if __name__ == "__main__":

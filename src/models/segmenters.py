@@ -1,11 +1,12 @@
 """Segmentation networks: the U-Net, a U-Net around a pretrained backbone, and torchvision's by name."""
 
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from src import cam, models, runs
-from src.errors import InputError, check_choice
+from src import InputError, check_choice, compute, maps, runs
+from src.models import classifiers
 
 TORCHVISION = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50")
 SEGMENTERS = ("unet", "backbone_unet", *TORCHVISION)
@@ -29,7 +30,7 @@ class UNet(nn.Module):
         self.score = nn.Conv2d(filters[0], CLASSES, 1)
 
     def forward(self, x):
-        """(N, 3, S, S) normalised photos to scores (N, 2, S, S)."""
+        """(N, 3, S, S) normalised photos to logits (N, 2, S, S)."""
         skips = []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)
@@ -47,7 +48,7 @@ def _twice(inputs, outputs):
 
 
 class BackboneUNet(nn.Module):
-    """A U-Net whose way down is a backbone (models.Backbone) and whose way up ends at a quarter of the photo's side.
+    """A U-Net whose way down is a backbone (backbones.Backbone) and whose way up ends at a quarter of the photo's side.
 
     Args:
         backbone: its last four stages are read, at strides 4, 8, 16 and 16.
@@ -62,11 +63,11 @@ class BackboneUNet(nn.Module):
         self.score = nn.Conv2d(width, CLASSES, 1)
 
     def forward(self, x):
-        """(N, 3, S, S) normalised photos to scores (N, 2, S, S)."""
+        """(N, 3, S, S) normalised photos to logits (N, 2, S, S)."""
         *skips, y = (narrow(stage) for narrow, stage in zip(self.narrow, self.backbone.pyramid(x)[1:], strict=True))
         for merge, skip in zip(self.merge, reversed(skips), strict=True):
-            y = merge(torch.cat([skip, y if y.shape == skip.shape else cam.upsample(y, skip.shape[-1])], dim=1))
-        return cam.upsample(self.score(y), x.shape[-1])
+            y = merge(torch.cat([skip, y if y.shape == skip.shape else maps.upsample(y, skip.shape[-1])], dim=1))
+        return maps.upsample(self.score(y), x.shape[-1])
 
 
 def _layer(inputs, outputs, kernel):
@@ -95,7 +96,7 @@ def untrained(name, backbone):
     if name == "unet":
         return UNet()
     if name == "backbone_unet":
-        return BackboneUNet(models.untrained(backbone, CLASSES).backbone)
+        return BackboneUNet(classifiers.untrained(backbone, CLASSES).backbone)
     return _OutOnly(torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=CLASSES))
 
 
@@ -106,7 +107,7 @@ def initial(name, settings):
         InputError: unknown name, or weights that cannot be had.
     """
     if name == "backbone_unet":
-        return BackboneUNet(models.pretrained(settings).backbone)
+        return BackboneUNet(classifiers.pretrained(settings).backbone)
     if name in TORCHVISION and settings.weights == "imagenet":
         try:
             network = torchvision.models.get_model(
@@ -137,3 +138,25 @@ def load(path):
     model = untrained(saved["segmenter"], saved["backbone"])
     model.load_state_dict(saved["state"])
     return model, saved["size"]
+
+
+def predictor(settings, photos, networks, size, *, scales=(1.0,)):
+    """Photo indices (n,) to the probability of the pet, (n, size, size) float32 in [0, 1].
+
+    Probabilities are averaged over the networks, the scales (factors of size) and both mirror images.
+    """
+
+    @torch.inference_mode()
+    def predict(index):
+        batch, total = compute.to_device(photos.batch(index)).float(), 0
+        for scale in scales:
+            side = maps.scaled_side(size, scale)
+            scaled = compute.normalise(F.interpolate(batch, (side, side), mode="bilinear", antialias=True))
+            for network in networks:
+                with compute.autocast(settings):
+                    logits = torch.stack([network(scaled), network(scaled.flip(-1)).flip(-1)])
+                mean = logits.float().softmax(2)[:, :, 1].mean(0)
+                total = total + F.interpolate(mean[:, None], (size, size), mode="bilinear")[:, 0]
+        return compute.to_numpy(total / (len(scales) * len(networks)))
+
+    return predict

@@ -8,8 +8,11 @@ matplotlib.use("Agg")  # no window is ever opened
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
+from PIL import Image, ImageFilter  # noqa: E402
 
-from src import images, masks, metrics  # noqa: E402
+from src import distributed, metrics  # noqa: E402
+from src.data.decoding import decode  # noqa: E402
+from src.postprocessing import masks  # noqa: E402
 
 BLUE, ORANGE, GREY = (0, 114, 178), (230, 159, 0), (150, 150, 150)
 
@@ -32,23 +35,20 @@ def overlay(photo, labels):
     pet, unsure = (labels == 1)[..., None], (labels == masks.IGNORE)[..., None]
     shown = np.where(pet, photo, 0.35 * photo + 0.65 * (0.5 * np.array(BLUE) + 20))
     shown = np.where(unsure, 0.5 * photo + 0.5 * np.array(GREY), shown)
-    inside = pet[..., 0]
-    edge = np.zeros_like(inside)  # pixels with a neighbour on the other side
-    across, down = inside[:, 1:] != inside[:, :-1], inside[1:] != inside[:-1]
-    edge[:, 1:] |= across
-    edge[:, :-1] |= across
-    edge[1:] |= down
-    edge[:-1] |= down
+    mask = Image.fromarray(pet[..., 0].astype(np.uint8))
+    edge = np.asarray(mask.filter(ImageFilter.MaxFilter(3))) != np.asarray(mask.filter(ImageFilter.MinFilter(3)))
     return np.where(edge[..., None], ORANGE, shown).astype(np.uint8)
 
 
-def preview(run, photos, index, folders, rows=6):
+def preview(run, photos, folders, rows=6):
     """preview.png of a mask stage: some photos, and their mask from each folder of the run."""
-    index = _spread(index, rows)
+    if distributed.rank():
+        return
+    index = _spread(np.concatenate([photos.test, photos.trainval]), rows)
     columns = [("photo", None)] + [(folder.replace("_", " "), run.path / folder) for folder in folders]
     figure, axes = plt.subplots(len(index), len(columns), figsize=(2.4 * len(columns), 2.2 * len(index)), squeeze=False)
     for i, line in zip(index, axes, strict=True):
-        photo = images.decode(photos.paths[i])
+        photo = decode(photos.paths[i])
         for axis, (title, folder) in zip(line, columns, strict=True):
             axis.axis("off")
             shown = photo if folder is None else overlay(photo, masks.read(folder / f"{photos.names[i]}.png"))
@@ -62,28 +62,29 @@ def sheet(path, photos, index, columns, rows=8):
 
     Args:
         path: of the PNG.
-        columns: list of (title, function: photo index to labels (H, W), or None for the photo itself).
+        columns: list of (title, folder of masks).
         rows: number of photos, spread over `index`.
     """
-    index = _spread(index, rows)
-    figure, axes = plt.subplots(len(index), len(columns), figsize=(1.9 * len(columns), 2 * len(index)), squeeze=False)
+    index, truth = _spread(index, rows), photos.has_trimaps()
+    titles = ["photo", *(title for title, _ in columns), *(["ground truth"] if truth else [])]
+    figure, axes = plt.subplots(len(index), len(titles), figsize=(1.9 * len(titles), 2 * len(index)), squeeze=False)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(title, fontsize=10)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
     for i, line in zip(index, axes, strict=True):
-        photo = images.decode(photos.paths[i])
-        trimap = masks.read_trimap(photos.trimap_path(i)) if photos.has_trimaps() else None
-        for axis, (title, labels_of) in zip(line, columns, strict=True):
-            axis.set(xticks=[], yticks=[])
-            for spine in axis.spines.values():
-                spine.set_visible(False)
-            if axis in axes[0]:
-                axis.set_title(title, fontsize=10)
-            if labels_of is None:
-                axis.imshow(photo)
-                axis.set_xlabel(photos.names[i], fontsize=7)
-                continue
-            labels = labels_of(i)
-            axis.imshow(overlay(photo, labels))
-            if trimap is not None:
-                iou = metrics.per_photo_iou(metrics.confusion(labels == 1, trimap)[None])[0]
+        photo = decode(photos.paths[i])
+        line[0].imshow(photo)
+        line[0].set_xlabel(photos.names[i], fontsize=7)
+        labels = [masks.read(folder / f"{photos.names[i]}.png") for _, folder in columns]
+        if truth:
+            trimap = masks.read_trimap(photos.trimap_path(i))
+            labels.append(masks.ground_truth(photos.trimap_path(i)))
+        for axis, shown in zip(line[1:], labels, strict=True):
+            axis.imshow(overlay(photo, shown))
+            if truth:
+                iou = metrics.per_photo_iou(metrics.confusion(shown == 1, trimap)[None])[0]
                 axis.set_xlabel(f"IoU {100 * iou:.0f} %", fontsize=9)
     _save(figure, path)
 

@@ -1,11 +1,11 @@
-"""Reading one photo. Free of torch, so that the worker processes of mask making start at once."""
+"""Reading one photo."""
 
 import warnings
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from src.errors import InputError
+from src import InputError
 
 MIN_SIDE = 8  # pixels; a photo narrower than this shows nothing that could be segmented
 

@@ -8,7 +8,7 @@ from loky import ProcessPoolExecutor
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from src import figures, painter
+from src.drawings import figures, painter
 
 BREEDS, TRAINVAL, TEST, BACKGROUND = 37, 4, 2, 30  # photos of a breed in each split; pet-free photos
 # Coat patterns are classes, because a network that must tell them apart looks at the whole pet.

@@ -1,26 +1,6 @@
-"""Class activation maps at several scales with flip."""
+"""From the maps of a network to maps of the photo: aligned upsampling, scales and mirror images, normalisation."""
 
-import torch
 import torch.nn.functional as F
-
-from src import compute
-
-
-def class_maps(features, weight, classes):
-    """CAM before normalisation: features weighted by the fc row of each photo's class, then ReLU.
-
-    Zhou et al., Learning Deep Features for Discriminative Localization, CVPR 2016, equation 2.
-
-    Args:
-        features: (N, C, h, w), the last feature map.
-        weight: (K, C), the fully connected layer's.
-        classes: (N,) int64, the class asked for in each photo.
-
-    Returns:
-        (N, h, w) float32, >= 0.
-    """
-    with compute.full_precision():
-        return torch.einsum("nchw,nc->nhw", features.float(), weight.float()[classes]).relu()
 
 
 def normalise(maps, top=None):
@@ -52,22 +32,22 @@ def scaled_side(side, scale):
     return max(16, round(side * scale / 16) * 16)
 
 
-def multi_scale(maps_of, photos, scales, flip=True):
+def multi_scale(maps_of, images, scales, flip=True):
     """Average maps over scaled and flipped copies of the photos, as IRN (Ahn et al., CVPR 2019) and its followers do.
 
     Args:
         maps_of: function, (N, 3, h, w) normalised photos to (N, h', w') maps before normalisation.
-        photos: (N, 3, S, S) normalised photos.
+        images: (N, 3, S, S) normalised photos.
         scales: factors of S, of `scaled_side`.
         flip: also average over the mirror images.
 
     Returns:
         (N, S, S) float32 maps before normalisation.
     """
-    side, total = photos.shape[-1], 0
+    side, total = images.shape[-1], 0
     for scale in scales:
         size = scaled_side(side, scale)
-        scaled = photos if size == side else F.interpolate(photos, (size, size), mode="bilinear", antialias=True)
+        scaled = images if size == side else F.interpolate(images, (size, size), mode="bilinear", antialias=True)
         total = total + upsample(maps_of(scaled), side)
         if flip:  # mirrored back only at the photo's size: a cell's centre is not the middle of its mirror image
             total = total + upsample(maps_of(scaled.flip(-1)), side).flip(-1)

@@ -11,9 +11,9 @@ from pathlib import Path
 import torchvision
 from tqdm import tqdm
 
-from src.errors import InputError
+from src import InputError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BACKGROUND_URL = "http://dags.stanford.edu/data/iccv09Data.tar.gz"  # Gould et al., ICCV 2009: 715 outdoor scenes
 BACKGROUND_PHOTOS = 715
 
@@ -33,7 +33,7 @@ def prepare(root, background=False):
     """
     if root == ROOT / "data" / "sample":
         if not (root / "oxford-iiit-pet").is_dir():
-            from src import sample  # only here, because everyone else reads photos and draws none
+            from src.drawings import sample  # only here, because everyone else reads photos and draws none
 
             sample.draw(root)
     elif root == ROOT / "data":

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from src import figures
+from src.drawings import figures
 
 SCENES = ("lawn", "beach", "room", "wall", "carpet", "foliage")
 

@@ -1,0 +1,238 @@
+"""The one list of experiments: script, variant, upstreams, what --short changes, which cell of which table it fills.
+
+reproduce.py runs the list from top to bottom; stages, tables, the sheet and the tests' counts follow from it.
+"""
+
+from dataclasses import dataclass
+
+from src import runs
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of a table: where it stands, what of the run it shows, what was published for it.
+
+    Args:
+        score: key in summary.json's metrics with {} for the split; "a/b" is key b of part a.
+        published: IoU / Dice in %.
+        beside: of an ablation, the row of Table 4 that it changes.
+    """
+
+    table: str
+    row: str
+    column: str = ""
+    score: str = "{}"
+    published: str = "-"
+    beside: str = ""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run of one script.
+
+    Args:
+        variant: flags that name its run directory.
+        reads: names of the runs that it starts from.
+        flags: further flags; short: those that --short adds.
+        cells: what it fills.
+        ground_truth: it learned from trimaps.
+    """
+
+    script: str
+    variant: dict
+    reads: tuple = ()
+    flags: tuple = ()
+    short: tuple = ()
+    cells: tuple = ()
+    ground_truth: bool = False
+
+    @property
+    def name(self):
+        """Name of its run directory."""
+        return runs.stage_name(self.script, **self.variant)
+
+
+# Tables and their columns; the rows are those of the cells, in the order of the list below.
+PUBLISHED = {  # ResNet-50, the full Oxford-IIIT Pet, 224 px: references, not truth (instruction.md, section 2)
+    "Table 1": ("Pretrained", "2-class", "37-class"),
+    "Table 2": ("2", "2/bg", "37", "37/bg"),
+    "Table 3": ("Pretrained", "2 class-specific", "37 class-specific", "U-Net on the 37"),
+}
+BESIDE_CAM = "Beside CAM"
+COLUMNS = {  # of what starts from the pretrained network, or from a classifier
+    "pretrained": {"Table 1": "Pretrained", BESIDE_CAM: "Pretrained"},
+    "cat_dog": {"Table 1": "2-class", "Table 2": "2", BESIDE_CAM: "2"},
+    "37_class": {"Table 1": "37-class", "Table 2": "37", BESIDE_CAM: "37"},
+    "cat_dog_bg": {"Table 2": "2/bg", BESIDE_CAM: "2/bg"},
+    "37_bg": {"Table 2": "37/bg", BESIDE_CAM: "37/bg"},
+}
+TABLES = PUBLISHED | {BESIDE_CAM: tuple(columns[BESIDE_CAM] for columns in COLUMNS.values())}
+TABLE4, ABLATIONS = "Table 4", "One thing changed (by how much)"
+FINAL, BOUND = "+ growth: **the final masks**", "bound: the same segmenter on ground truth"  # rows whose ratio counts
+
+ONE_SCALE = ("--scales", "1.0")
+SHORT_UNET = ("--size", "64", "--epochs", "10")
+SHORT_SEGMENTER = ("--size", "64", "--epochs", "6", *ONE_SCALE)
+
+
+def on_classifier(init):
+    """The run that a stage on this classifier reads; none for the pretrained network."""
+    return () if init == "pretrained" else (f"train_classifier_{init}",)
+
+
+def cells_of(row, init, published, tables):
+    return tuple(
+        Cell(table, row, column, published=published.get(init, "-"))
+        for table, column in COLUMNS[init].items()
+        if table in tables
+    )
+
+
+def cam(row, method, published=(), tables=tuple(PUBLISHED)):
+    """A method that needs no training, on each classifier; `published` by classifier."""
+    for init in COLUMNS:
+        yield Experiment(
+            "train_classifier/evaluate_cam.py", {"method": method, "init": init}, on_classifier(init),
+            short=ONE_SCALE, cells=cells_of(row, init, dict(published), tables),
+        )  # fmt: skip
+
+
+def ccam(row, method, epochs, published, refined=None):
+    """A class-agnostic CCAM on each classifier: training and masks; `refined` by classifier: cells that want dCRF."""
+    for init in COLUMNS:
+        further = (refined or {}).get(init, ())
+        yield Experiment(
+            f"train_ccam/train_{method}.py", {"init": init}, on_classifier(init), short=("--epochs", epochs)
+        )
+        yield Experiment(
+            "train_ccam/evaluate_ccam.py", {"method": method, "init": init}, (f"train_{method}_{init}",),
+            flags=("--refine",) if further else (), short=ONE_SCALE,
+            cells=cells_of(row, init, published, PUBLISHED) + further,
+        )  # fmt: skip
+
+
+def class_specific(model, column, published, published_crf):
+    yield Experiment(f"train_class_specific_ccam/train_ccam_on_{model}.py", {})
+    yield Experiment(
+        "train_class_specific_ccam/generate_masks.py", {"model": model}, (f"train_ccam_on_{model}",), short=ONE_SCALE,
+        cells=(Cell("Table 3", "CCAM", column, published=published),
+               Cell("Table 3", "CCAM+dCRF", column, "{}_crf", published_crf)),
+    )  # fmt: skip
+
+
+def unet(model, row, column, published, reads=(), ground_truth=False):
+    yield Experiment(f"train_unet/{model}.py", {}, reads, short=SHORT_UNET, ground_truth=ground_truth)
+    yield Experiment(
+        "train_unet/evaluate_unet.py", {"model": model}, (model,),
+        cells=(Cell("Table 3", row, column, published=published),), ground_truth=ground_truth,
+    )  # fmt: skip
+
+
+def ablation(script, name, row, beside, score, *flags):
+    segmenter = script.startswith("train_unet/")
+    return Experiment(
+        script, {"name": name}, flags=flags, short=SHORT_SEGMENTER if segmenter else ONE_SCALE,
+        cells=(Cell(ABLATIONS, row, score=score, beside=beside),),
+    )  # fmt: skip
+
+
+EXPERIMENTS = [
+    *(Experiment(f"train_classifier/train_classifier_{init}.py", {}, short=("--frozen-stages", "4"))
+      for init in COLUMNS if init != "pretrained"),
+    *cam("CAM", "cam", {
+        "pretrained": "26.03 / 40.51", "cat_dog": "12.73 / 21.70", "cat_dog_bg": "29.64 / 45.27",
+        "37_class": "20.89 / 33.19", "37_bg": "20.90 / 33.20",
+    }, tables=TABLES),
+    *cam("CAM+ECS", "cam_ecs", {
+        "pretrained": "25.68 / 40.13", "cat_dog": "13.64 / 23.13", "cat_dog_bg": "29.24 / 44.81",
+        "37_class": "20.98 / 33.32", "37_bg": "21.44 / 33.96",
+    }),
+    *cam("LayerCAM", "layercam", tables=[BESIDE_CAM]),
+    *ccam("CCAM", "ccam", "60", {
+        "pretrained": "68.21 / 80.32", "cat_dog": "41.07 / 55.85", "cat_dog_bg": "48.58 / 63.27",
+        "37_class": "15.10 / 23.93", "37_bg": "29.08 / 41.76",
+    }, refined={"pretrained": (
+        Cell("Table 3", "CCAM", "Pretrained", published="68.21 / 80.32"),
+        Cell("Table 3", "CCAM+dCRF", "Pretrained", "{}_crf", "76.02 / 85.64"),
+        Cell(TABLE4, "CCAM of the pretrained network + dCRF", score="{}_crf"),
+    )}),
+    *ccam("CCAM+ECS", "ccam_ecs", "6", {
+        "cat_dog_bg": "48.65 / 63.44", "37_class": "24.59 / 37.31", "37_bg": "42.80 / 58.36",
+    }),
+    *class_specific("specific_cat_dog", "2 class-specific", "52.97 / 67.63", "51.15 / 64.99"),
+    *class_specific("specific_37_class", "37 class-specific", "59.78 / 73.26", "59.79 / 72.32"),
+    *unet("train_on_37CCAM", "CCAM", "U-Net on the 37", "59.29 / 73.63", ("generate_masks_specific_37_class",)),
+    *unet("train_on_37CCAM_CRF", "CCAM+dCRF", "U-Net on the 37", "61.58 / 75.30",
+          ("generate_masks_specific_37_class",)),
+    *unet("train_on_gt", "U-Net on ground truth", "Pretrained", "68.25 / 84.77", ground_truth=True),
+    Experiment(
+        "train_ccam/ensemble_masks.py", {}, ("train_ccam_pretrained", "train_ccam_cat_dog_bg", "train_ccam_37_bg",
+                                             "train_ccam_on_specific_cat_dog", "train_ccam_on_specific_37_class"),
+        # on the drawn sample the other members' networks know too little
+        short=(*ONE_SCALE, "--members", "ccam pretrained"),
+        cells=(Cell(TABLE4, "mean of the members' maps"),
+               Cell(TABLE4, "+ dCRF: the first masks", score="{}_crf")),
+    ),
+    Experiment(
+        "train_unet/train_on_ensemble.py", {}, ("ensemble_masks",), short=SHORT_SEGMENTER,
+        cells=(Cell(TABLE4, "segmenter trained on them, round 1", score="round1/{}"),
+               Cell(TABLE4, "round 1 + dCRF", score="round1/{}_crf"),
+               Cell(TABLE4, "mean of rounds 1 and 2", score="round2/{}"),
+               Cell(TABLE4, "mean of rounds 1 and 2 + dCRF", score="round2/{}_crf"),
+               Cell(TABLE4, "segmenter of round 3, alone"),
+               Cell(TABLE4, "round 3 + dCRF", score="{}_crf"),
+               Cell(TABLE4, FINAL, score="{}_final")),
+    ),
+    Experiment(
+        "train_unet/train_on_ensemble_gt.py", {}, short=SHORT_SEGMENTER, ground_truth=True,
+        cells=(Cell(TABLE4, BOUND), Cell(TABLE4, "bound + dCRF", score="{}_crf")),
+    ),
+]  # fmt: skip
+ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
+FIRST, ROUND1 = "+ dCRF: the first masks", "round 1 + dCRF"
+ABLATED = [
+    ablation(ENSEMBLE, "one", "first masks: one CCAM in place of five", FIRST, "{}_crf",
+             "--members", "ccam pretrained"),
+    ablation(ENSEMBLE, "six", "first masks: the CAM of cats, dogs and background joins the five", FIRST, "{}_crf",
+             "--members", "ccam pretrained", "ccam cat_dog_bg", "ccam 37_bg", "class_specific_ccam specific_cat_dog",
+             "class_specific_ccam specific_37_class", "cam cat_dog_bg"),
+    ablation(ENSEMBLE, "fixed", "first masks: threshold 0.25 in place of Otsu's", FIRST, "{}_crf",
+             "--threshold", "0.25"),
+    ablation(ENSEMBLE, "two_scales", "first masks: without the scale 1.5", FIRST, "{}_crf", "--scales", "0.75", "1.0"),
+    ablation(SEGMENTER, "one", "round 1: masks of one CCAM", ROUND1, "{}_crf", "--masks", "one", "--rounds", "1"),
+    ablation(SEGMENTER, "no_crf", "round 1: masks without dCRF", ROUND1, "{}_crf", "--no-refine", "--rounds", "1"),
+]  # fmt: skip
+
+# The columns of the sheet: title, run and folder of masks.
+SHEET = (
+    ("CAM", "evaluate_cam_cam_pretrained", "masks"),
+    ("CAM+ECS", "evaluate_cam_cam_ecs_pretrained", "masks"),
+    ("CCAM", "evaluate_ccam_ccam_pretrained", "masks"),
+    ("CCAM+ECS", "evaluate_ccam_ccam_ecs_pretrained", "masks"),
+    ("class-specific", "generate_masks_specific_37_class", "masks"),
+    ("+dCRF", "generate_masks_specific_37_class", "masks_crf"),
+    ("U-Net", "evaluate_unet_train_on_37CCAM_CRF", "masks"),
+    ("ensemble", "train_on_ensemble", "masks_final"),
+)
+
+
+def chain(trimaps=True, ensemble_only=False, ablations=False):
+    """The experiments to run, in order.
+
+    Args:
+        trimaps: whether there are any to learn from and to score against.
+        ensemble_only: only what Table 4 needs: the experiments that fill it, and their upstreams.
+        ablations: also those that change one thing of Table 4.
+    """
+    found = [e for e in EXPERIMENTS if trimaps or not e.ground_truth]
+    if ensemble_only:
+        wanted = {e.name for e in found if TABLE4 in [cell.table for cell in e.cells]}
+        for e in reversed(found):  # what reads a run stands after it
+            wanted.update(e.reads if e.name in wanted else ())
+        found = [e for e in found if e.name in wanted]
+    return found + (ABLATED if ablations else [])
+
+
+def cells(table):
+    """(name of the run, cell) of each cell of a table, in the order of the list."""
+    return [(e.name, cell) for e in EXPERIMENTS + ABLATED for cell in e.cells if cell.table == table]

@@ -1,0 +1,7 @@
+"""Photos: `load` opens a data root, `augmentation` makes batches of it."""
+
+from src.data.augmentation import augment, batches, chunks, randomness, training_images
+from src.data.oxford_pets import load
+from src.data.photos import PhotoSet
+
+__all__ = ["PhotoSet", "augment", "batches", "chunks", "load", "randomness", "training_images"]

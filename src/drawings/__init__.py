@@ -1,0 +1,1 @@
+"""Drawn photographs: a sample data root that needs no download, and labelled drawings to pretrain on."""

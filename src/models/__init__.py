@@ -1,0 +1,1 @@
+"""Networks: backbones, classifiers on them, segmenters."""

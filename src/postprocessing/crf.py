@@ -1,0 +1,113 @@
+"""Dense CRF (Kraehenbuehl and Koltun, NeurIPS 2011) on the original photo with soft unaries.
+
+Mean field on this project's permutohedral lattice, or, where it is installed, by pydensecrf.
+"""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from src import InputError, check_choice, compute
+from src.postprocessing.permutohedral import Lattice
+
+BACKENDS = ("lattice", "pydensecrf")
+UNSURE = 1e-4  # probabilities stay this far from 0 and 1, whose logarithms are not finite
+
+
+@dataclass(frozen=True)
+class DenseCRF:
+    """Constants of the CRF: kernel widths in pixels (sxy) and grey levels (srgb), their weights (compat).
+
+    Args:
+        backend: "lattice" runs on the CPU and on CUDA, several photos at once; "pydensecrf" on one core.
+
+    Raises:
+        InputError: an unknown backend, or pydensecrf is not installed.
+    """
+
+    gaussian_sxy: float = 3
+    gaussian_compat: float = 3
+    bilateral_sxy: float = 50
+    bilateral_srgb: float = 5
+    bilateral_compat: float = 10
+    iterations: int = 10
+    backend: str = "lattice"
+
+    def __post_init__(self):
+        check_choice("crf", self.backend, BACKENDS)
+        if self.backend == "pydensecrf":
+            _pydensecrf()
+
+
+def _pydensecrf():
+    try:
+        from pydensecrf import densecrf  # an optional package, which builds on Python 3.10 to 3.12
+    except ImportError:
+        raise InputError(
+            "--crf pydensecrf needs the package pydensecrf2 (pip install pydensecrf2, Python 3.10 to 3.12); "
+            "--crf lattice, the default, needs none and gives the same to rounding"
+        ) from None
+    return densecrf
+
+
+@functools.lru_cache(maxsize=4)  # most photos have one of a few sizes
+def _positions(sizes, sxy, device):
+    """What photos of the same sizes share: pixels' x and y (2, N), number of their photo (N,), lattice of x and y."""
+    places = [torch.cartesian_prod(torch.arange(h), torch.arange(w)).flip(1) for h, w in sizes]
+    places = torch.cat(places).T.float().to(device)
+    group = torch.cat([torch.full((h * w,), k) for k, (h, w) in enumerate(sizes)]).to(device)
+    return places, group, Lattice(places / sxy, group)
+
+
+def refine(photos, probabilities, constants):
+    """Marginal probabilities of the pet after mean-field inference, of several photos at once.
+
+    Args:
+        photos: list of uint8 (H, W, 3), the original RGB at its own size, never the normalised tensor.
+        probabilities: list of float (H, W) in [0, 1]; their logarithms are the unaries, so confidence is kept.
+        constants: a DenseCRF.
+
+    Returns:
+        list of float32 (H, W) arrays in [0, 1].
+    """
+    if constants.backend == "pydensecrf":
+        return [_refine_one(photo, prob, constants) for photo, prob in zip(photos, probabilities, strict=True)]
+    return _refine_on_lattice(photos, probabilities, constants)
+
+
+@torch.inference_mode()
+def _refine_on_lattice(photos, probabilities, constants):
+    """With two labels the labels' messages mirror each other, so one filter a kernel and iteration is enough.
+
+    Agrees with pydensecrf (Potts compatibility, symmetric normalisation) to rounding.
+    """
+    sizes = tuple(photo.shape[:2] for photo in photos)
+    where = compute.device() if compute.device().type == "cuda" else torch.device("cpu")  # MPS has no sparse matrices
+    places, group, near = _positions(sizes, constants.gaussian_sxy, where)
+    colours = torch.cat([torch.from_numpy(np.array(photo)).reshape(-1, 3) for photo in photos]).T.float().to(places)
+    alike = Lattice(torch.cat([places / constants.bilateral_sxy, colours / constants.bilateral_srgb]), group)
+    kernels = ((constants.gaussian_compat, near), (constants.bilateral_compat, alike))
+    pet = torch.cat([torch.from_numpy(np.asarray(p, np.float32)).flatten() for p in probabilities]).to(places)
+    pet = pet.clamp(UNSURE, 1 - UNSURE)
+    # The message to the pet less that to the background: w (2 K pet - K 1).
+    fixed = pet.logit() - sum(weight * kernel(torch.ones_like(pet)) for weight, kernel in kernels)
+    for _ in range(constants.iterations):
+        pet = (fixed + sum(2 * weight * kernel(pet) for weight, kernel in kernels)).sigmoid()
+    parts = pet.cpu().split([h * w for h, w in sizes])
+    return [part.reshape(size).numpy() for part, size in zip(parts, sizes, strict=True)]
+
+
+def _refine_one(photo, prob, constants):
+    """The same by pydensecrf's own filter and mean field."""
+    height, width = prob.shape
+    field = _pydensecrf().DenseCRF2D(width, height, 2)
+    pet = np.clip(prob, UNSURE, 1 - UNSURE)
+    field.setUnaryEnergy(-np.log(np.stack([1 - pet, pet])).reshape(2, -1).astype(np.float32))
+    field.addPairwiseGaussian(sxy=constants.gaussian_sxy, compat=constants.gaussian_compat)
+    field.addPairwiseBilateral(
+        sxy=constants.bilateral_sxy, srgb=constants.bilateral_srgb, rgbim=np.array(photo, order="C"),
+        compat=constants.bilateral_compat,
+    )  # fmt: skip
+    return np.array(field.inference(constants.iterations), np.float32)[1].reshape(height, width)

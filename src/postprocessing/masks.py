@@ -1,0 +1,161 @@
+"""From maps to masks at the photo's own size: threshold, dense CRF, dilation, palette PNG."""
+
+import os
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from src import InputError, compute, data, distributed, metrics
+from src.data.decoding import decode
+from src.postprocessing import crf
+
+IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, scores and pictures count background
+PALETTE = {0: (0, 0, 0), 1: (230, 159, 0), IGNORE: (150, 150, 150)}  # Okabe and Ito's orange tells pets for everyone
+SHARPNESS = 10  # of the sigmoid that turns a map into a probability
+
+
+def probability(maps, threshold):
+    """Maps in [0, 1] to the probability of the pet: sigmoid(10 (map - threshold)), 0.5 on the threshold."""
+    return 1 / (1 + np.exp(-SHARPNESS * (maps.astype(np.float32) - threshold)))
+
+
+def label(prob, ignore_band):
+    """Probability (H, W) to labels: 1 over 0.5, else 0, and 255 within ignore_band of 0.5; 0 bands no pixel."""
+    labels = (prob > 0.5).astype(np.uint8)
+    labels[np.abs(prob - 0.5) < ignore_band] = IGNORE
+    return labels
+
+
+def save(path, labels):
+    """Write labels (H, W) as a palette PNG through a temporary file."""
+    image = Image.fromarray(labels)
+    palette = [0] * 768
+    for value, colour in PALETTE.items():
+        palette[3 * value : 3 * value + 3] = colour
+    image.putpalette(palette)  # turns the grey image into a palette one
+    part = f"{path}.part"
+    image.save(part, format="PNG", optimize=False)
+    os.replace(part, path)
+
+
+def read(path, size=None):
+    """Labels of a mask PNG as uint8 (H, W), resized to (size, size) by nearest neighbour if given."""
+    try:
+        with Image.open(path) as image:
+            return np.array(image.resize((size, size), Image.Resampling.NEAREST) if size else image)
+    except OSError as error:
+        raise InputError(f"no readable mask {path} ({error})") from None
+
+
+def read_trimap(path, size=None):
+    """A trimap as uint8 (H, W) of 1 pet, 2 background, 3 border. Only for evaluation and training on ground truth."""
+    return read(path, size)
+
+
+def ground_truth(path, size=None):
+    """Labels of a trimap: 1 on the pet and its border, 0 elsewhere; uint8, resized if size is given."""
+    return (read_trimap(path, size) != metrics.BACKGROUND).astype(np.uint8)
+
+
+def from_folder(photos, folder, size):
+    """Function, photo index to its mask in a folder, uint8 (size, size): what a segmenter learns from."""
+    return lambda i: read(folder / f"{photos.names[i]}.png", size)
+
+
+def from_trimaps(photos, size):
+    """The same of the ground truth."""
+    return lambda i: ground_truth(photos.trimap_path(i), size)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a mask is made of a map.
+
+    Args:
+        threshold: of the map; None where it is a probability already.
+        refine: crf.DenseCRF, or None for no dense CRF.
+        dilation: of `dilate`, 0 for none; after the CRF.
+    """
+
+    threshold: float | None = None
+    refine: crf.DenseCRF | None = None
+    dilation: float = 0.0
+
+
+def with_and_without_crf(threshold, refine, dilation=0.0):
+    """The recipes of a mask stage: masks/ and, with a crf.DenseCRF, masks_crf/."""
+    plain = {"masks": Recipe(threshold, dilation=dilation)}
+    return plain | {"masks_crf": Recipe(threshold, refine, dilation)} if refine else plain
+
+
+def dilate(prob, share):
+    """Give each pixel of a probability (H, W) the highest within `share` of the longer side, in a square around it."""
+    radius = round(share * max(prob.shape))
+    values = torch.from_numpy(prob)[None, None]
+    for size in ((2 * radius + 1, 1), (1, 2 * radius + 1)):  # a square is a line of lines
+        values = F.max_pool2d(values, size, 1, (size[0] // 2, size[1] // 2))
+    return values[0, 0].numpy()
+
+
+def finish(items, recipe, ignore_band):
+    """Probabilities to the photos' own size, CRF, dilation, PNG.
+
+    Args:
+        items: list of (photo's path, probability (S, S), path of the mask to write).
+        recipe: a Recipe; its threshold is done with.
+        ignore_band: of `label`.
+    """
+    photos = [decode(photo_path) for photo_path, _, _ in items]
+    full = []
+    for photo, (_, prob, _) in zip(photos, items, strict=True):
+        image = Image.fromarray(prob.astype(np.float32))
+        full.append(np.array(image.resize(photo.shape[1::-1], Image.Resampling.BILINEAR)))
+    if recipe.refine is not None:
+        full = crf.refine(photos, full, recipe.refine)
+    for prob, (_, _, mask_path) in zip(full, items, strict=True):
+        save(mask_path, label(dilate(prob, recipe.dilation) if recipe.dilation else prob, ignore_band))
+
+
+def write(path, photos, predict, recipes, *, ignore_band=0.0, chunk=32):
+    """Make and save the masks of all pets, a chunk at a time so that memory does not grow with them.
+
+    Args:
+        path: of the run directory; masks go to <path>/<folder>/<name>.png.
+        photos: data.PhotoSet.
+        predict: a method's predictor, indices (n,) to maps (n, S, S) in [0, 1].
+        recipes: dict folder -> Recipe.
+        ignore_band: half-width in probability of the band that is saved as 255.
+    """
+    for folder in recipes:
+        (path / folder).mkdir(exist_ok=True)  # by whichever process comes first
+    own = distributed.shard(np.concatenate([photos.test, photos.trainval]))
+    bar = compute.progress(title="masks", total=len(own) * len(recipes), unit="mask")
+    group, waiting = compute.group_size(), []
+
+    def collect():
+        some, done = waiting.pop(0)
+        list(done)  # which raises what went wrong in a thread
+        bar.update(len(some))
+
+    with compute.threads() as pool:
+        for some in data.chunks(own, chunk):
+            found = predict(some)
+            for folder, recipe in recipes.items():
+                values = found if recipe.threshold is None else probability(found, recipe.threshold)
+                items = [
+                    (photos.paths[i], value, path / folder / f"{photos.names[i]}.png")
+                    for i, value in zip(some, values, strict=True)
+                ]
+                groups = [items[k : k + group] for k in range(0, len(items), group)]
+                one = partial(finish, recipe=recipe, ignore_band=ignore_band)
+                waiting.append((some, pool.map(one, groups)))  # which the threads begin at once
+            while len(waiting) > compute.unfinished() * len(recipes):
+                collect()
+        while waiting:
+            collect()
+    bar.close()
+    distributed.barrier()

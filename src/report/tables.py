@@ -1,0 +1,153 @@
+"""Markdown tables of scores, from finished runs or from folders of masks. What stands in a table is told by its cells.
+
+A cell has `row`, `column`, `score` (key in summary.json's metrics with {} for the split), `published` and `beside`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from src import runs
+
+READINGS = ("pet_iou", "pet_iou_border_ignored")
+FIGURES = {
+    "IoU": "pet_iou", "Dice": "pet_dice", "IoU, border ignored": "pet_iou_border_ignored",
+    "dataset IoU": "dataset_iou", "two-class mIoU": "miou",
+}  # fmt: skip
+
+
+def markdown(head, rows):
+    """A Markdown table; rows shorter than the head end in empty cells."""
+    rows = [[*row, *[""] * (len(head) - len(row))] for row in rows]
+    return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
+
+
+def results(settings, name, key):
+    """dict seed -> scores under a key ("a/b": b of part a) of the finished runs of this name."""
+    found = {}
+    for path in sorted((Path(settings.runs_root) / name).glob("seed*/summary.json")):
+        scores = runs.read_json(path)["metrics"]
+        for part in key.split("/"):
+            scores = scores.get(part, {})
+        if scores:
+            found[path.parent.name] = scores
+    return found
+
+
+def mean(values, digits=1):
+    """Means of the columns as text, with deviations where there are several rows (seeds)."""
+    values = np.array(values)
+    means = [f"{m:.{digits}f}" for m in values.mean(axis=0)]
+    if len(values) == 1:
+        return means
+    return [f"{m} ± {d:.{digits}f}" for m, d in zip(means, values.std(axis=0, ddof=1), strict=True)]
+
+
+def percent(scored, names):
+    """Figures in %, (seeds, names), of dict seed -> scores."""
+    return 100 * np.array([[scores[name] for name in names] for scores in scored.values()])
+
+
+def grid(settings, title, columns, cells):
+    """Test IoU / Dice of cells = [(run's name, cell)] by row and column, the published figure in brackets."""
+    rows = {cell.row: dict.fromkeys(columns, "") for _, cell in cells}
+    for name, cell in cells:
+        scored = results(settings, name, cell.score.format("test"))
+        ours = f"**{' / '.join(mean(percent(scored, ('pet_iou', 'pet_dice'))))}**" if scored else "not scored"
+        rows[cell.row][cell.column] = f"{ours} ({cell.published})"
+    return markdown([title, *columns], [[row, *texts.values()] for row, texts in rows.items()])
+
+
+def all_figures(settings, cells):
+    """Every figure on test of cells = [(run's name, cell)], each run once, over the seeds that are there."""
+    rows = []
+    for name, key in dict.fromkeys((name, cell.score.format("test")) for name, cell in cells):
+        if scored := results(settings, name, key):
+            iou, *rest = mean(percent(scored, FIGURES.values()), 2)
+            low, high = percent(scored, ["pet_iou_ci95"]).mean(axis=(0, 1))
+            rows.append([f"{name}, {key}", f"{iou} ({low:.1f} to {high:.1f})", *rest, len(scored)])
+    head = ["Run, split", "IoU, 95 % interval", *list(FIGURES)[1:], "seeds"]
+    return markdown(head, rows)
+
+
+def both_splits(settings, name, score):
+    """dict seed -> IoU of trainval, the same with the border ignored, and both of test, in %, (4,) arrays."""
+    trainval, test = (results(settings, name, score.format(split)) for split in ("trainval", "test"))
+    return {
+        seed: 100 * np.array([scored[seed][reading] for scored in (trainval, test) for reading in READINGS])
+        for seed in trainval.keys() & test.keys()
+    }
+
+
+def _seeds_row(text, found, digits=1, beside=None):
+    """A row of means over the seeds, with deviations, and the mean change against the same seeds of `beside`."""
+    if not found:
+        return [text, *["-"] * 4, 0]
+    texts = mean([found[seed] for seed in sorted(found)], digits)
+    if beside:
+        change = np.mean([found[seed] - beside[seed] for seed in found.keys() & beside.keys()], axis=0)
+        texts = [f"{t} ({c:+.1f})" for t, c in zip(texts, change, strict=True)]
+    return [text, *texts, len(found)]
+
+
+def steps(settings, title, cells, ratio):
+    """IoU of both splits in both readings, a row a cell; the last row is the ratio of two rows.
+
+    Args:
+        cells: [(run's name, cell)].
+        ratio: (text, row above, row below).
+    """
+    found = {cell.row: both_splits(settings, name, cell.score) for name, cell in cells}
+    text, above, below = ratio
+    ratios = {seed: found[above][seed] / found[below][seed] for seed in found[above].keys() & found[below].keys()}
+    rows = [_seeds_row(row, seeds) for row, seeds in found.items()]
+    return markdown(_head(title), [*rows, _seeds_row(text, ratios, digits=3)])
+
+
+def changes(settings, title, cells, compared_with):
+    """Ablations, cells = [(run's name, cell)], that were run, beside the rows of `compared_with` that they change."""
+    on = {cell.row: both_splits(settings, name, cell.score) for name, cell in compared_with}
+    found = [(cell, both_splits(settings, name, cell.score)) for name, cell in cells]
+    rows = [_seeds_row(cell.row, seeds, beside=on[cell.beside]) for cell, seeds in found if seeds]
+    return markdown(_head(title), rows) if rows else ""
+
+
+def _head(title):
+    return [title, "trainval", "border ignored", "test", "border ignored", "seeds"]
+
+
+def costs(paths, count):
+    """What each stage took: seconds, milliseconds a photo of `count`, peak memory in MB.
+
+    Args:
+        paths: the stages' run directories.
+    """
+    rows = []
+    for path in paths:
+        summary = runs.read_json(path / "summary.json")
+        seconds = summary["seconds"]
+        rows.append([summary["stage"], f"{seconds:.0f}", f"{1000 * seconds / count:.0f}", summary["peak_memory_mb"]])
+    return markdown(["Stage", "s", "ms a photo", "peak MB"], rows)
+
+
+def scores_of_folders(title, scores, differences, worst):
+    """Scores of folders of masks, their differences from the first, their worst photos; see src/scoring."""
+    rows = []
+    for name, figures in scores.items():
+        texts = [f"{100 * figures[key]:.2f}" for key in FIGURES.values()]
+        for reading in READINGS:
+            low, high = figures[f"{reading}_ci95"]
+            texts[list(FIGURES.values()).index(reading)] += f" ({100 * low:.1f} to {100 * high:.1f})"
+        rows.append([name, *texts])
+    parts = [markdown([title, *FIGURES], rows)]
+    if differences:
+        text = "{:+.2f} ({:+.2f} to {:+.2f})"
+        rows = [
+            [name, *(text.format(*100 * np.array([change, *interval])) for change, interval in both.values())]
+            for name, both in differences.items()
+        ]
+        head = [f"difference from {next(iter(scores))}, paired 95 % interval", "IoU", "IoU, border ignored"]
+        parts.append(markdown(head, rows))
+    for name, photos in worst.items():
+        parts.append(f"lowest IoU in {name}: " + ", ".join(f"{photo} {100 * iou:.0f}" for photo, iou in photos) + "\n")
+    return "\n".join(parts)

@@ -1,0 +1,109 @@
+"""Scores of folders of masks, of any origin, against the trimaps of a data root."""
+
+from pathlib import Path
+
+import numpy as np
+
+from src import InputError, compute, count_of, distributed, few, metrics
+from src.postprocessing import masks
+from src.report import pictures
+
+
+def confusions(photos, index, folder, pet_values=(1,)):
+    """metrics.confusion of each photo's mask in a folder, int64 (n, 3, 2).
+
+    Args:
+        folder: holds <name>.png for each photo, at the photo's own size.
+        pet_values: values of a mask that count as pet; all others, an uncertain 255 too, count as background.
+
+    Raises:
+        InputError: a mask or trimap is missing, unreadable, or of another size than its photo.
+    """
+
+    def one(i):
+        name = f"{photos.names[i]}.png"
+        mask, trimap = masks.read(Path(folder) / name), masks.read_trimap(photos.trimap_path(i))
+        try:
+            return metrics.confusion(np.isin(mask, pet_values), trimap)
+        except ValueError as error:
+            raise InputError(f"{Path(folder) / name}: {error}") from None
+
+    own = distributed.shard(index)
+    with compute.threads() as pool:
+        found = dict(zip(own.tolist(), pool.map(one, own), strict=True))
+    found = distributed.all_gather_dicts(found)
+    return np.stack([found[int(i)] for i in index])
+
+
+def splits(photos):
+    """The splits that can be scored: dict name -> indices; none without trimaps."""
+    return {name: index for name, index in (("test", photos.test), ("trainval", photos.trainval))
+            if len(index) and photos.has_trimaps()}  # fmt: skip
+
+
+def make_and_score(run, photos, predict, recipes, *, ignore_band=0.0):
+    """What every mask stage does: write masks, show some of them in preview.png, score them; see masks.write, score."""
+    masks.write(run.path, photos, predict, recipes, ignore_band=ignore_band)
+    pictures.preview(run, photos, recipes)
+    return score(run, photos, recipes)
+
+
+def score(run, photos, folders):
+    """Score the mask folders of a run.
+
+    Returns:
+        dict "test" and "trainval" for masks/, "test_<x>" and so on for masks_<x>/ -> metrics.summarise.
+        Empty without trimaps.
+    """
+    if not photos.has_trimaps():
+        run.log("no trimaps here: masks are made but not scored")
+    scores = {}
+    for folder in folders:
+        for split, index in splits(photos).items():
+            key = split + folder.removeprefix("masks")
+            scores[key] = metrics.summarise(confusions(photos, index, run.path / folder))
+    return scores
+
+
+def covered(photos, index, folders):
+    """Whether folders of masks hold these photos: all of them (True) or none (False).
+
+    Raises:
+        InputError: a folder is missing, or some folder holds a part of the photos only; names what it lacks.
+    """
+    lacks = {}
+    for folder in folders:
+        if not Path(folder).is_dir():
+            raise InputError(f"no folder of masks {folder}")
+        lacks[folder] = [photos.names[i] for i in index if not (Path(folder) / f"{photos.names[i]}.png").is_file()]
+    if all(len(names) == len(index) for names in lacks.values()):
+        return False
+    for folder, names in lacks.items():
+        if names:
+            raise InputError(f"{folder} lacks {count_of(names, 'mask')} of {len(index)}: {few(names)}")
+    return True
+
+
+def compare(counts):
+    """Paired differences of several sets of masks of the same photos from the first.
+
+    Args:
+        counts: dict name -> metrics.confusion of each photo, (N, 3, 2).
+
+    Returns:
+        dict name (but the first) -> dict border -> (mean difference of the pet IoU, [low, high]), fractions.
+    """
+    found = {}
+    first, *others = counts
+    for name in others:
+        found[name] = {}
+        for border in ("pet", "ignored"):
+            by_photo = metrics.per_photo_iou(counts[name], border) - metrics.per_photo_iou(counts[first], border)
+            found[name][border] = (float(by_photo.mean()), metrics.bootstrap(by_photo))
+    return found
+
+
+def worst(photos, index, counts, most):
+    """Names and IoU (border = pet) of the photos with the lowest, [(name, IoU)]."""
+    iou = metrics.per_photo_iou(counts)
+    return [(photos.names[index[k]], float(iou[k])) for k in iou.argsort(kind="stable")[:most]]
