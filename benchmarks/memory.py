@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
 from src import cli, data
+from src.report import tables
 
 COPIES = (1, 4, 16)  # how many times each photo is there
 SIDE = 64  # pixels a side that the networks see
@@ -79,11 +80,11 @@ def main(settings):
                 columns[copies].append(peak([sys.executable, str(cli.ROOT / script), *flags, *map(str, shared)]))
                 print(f"{copies} x: {stage}, {columns[copies][-1][0]:.0f} MB", file=sys.stderr, flush=True)
     count = len(photos.trainval) + len(photos.test)
-    print("| stage | " + " | ".join(f"{copies * count} photos" for copies in COPIES) + " | s |")
-    print("| --- " * (len(COPIES) + 2) + "|")
-    for number, stage in enumerate(STAGES):
-        row = [columns[copies][number] for copies in COPIES]
-        print(f"| {stage.split()[0]} | " + " | ".join(f"{mb:.0f} MB" for mb, _ in row) + f" | {row[-1][1]:.0f} |")
+    head = ["stage", *(f"{copies * count} photos" for copies in COPIES), "s"]
+    found = zip(STAGES, *columns.values(), strict=True)
+    print(
+        tables.markdown(head, [[s.split()[0], *(f"{mb:.0f} MB" for mb, _ in r), f"{r[-1][1]:.0f}"] for s, *r in found])
+    )
 
 
 if __name__ == "__main__":

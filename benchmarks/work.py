@@ -1,8 +1,6 @@
 """The kinds of work that run.py times: each a function that gives, for plain True or False, a step and its count."""
 
-import sys
 import tempfile
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,7 +157,7 @@ def class_specific(classes=6, each=8, epochs=20):
             with tempfile.TemporaryDirectory() as folder, compute.autocast(settings(not plain)):
                 if not plain:
                     run = SimpleNamespace(settings=settings(True), path=Path(folder))
-                    views = ccam.features_once(run, Photos(), model)
+                    views = training.features_once(run, Photos(), model)
                 for head in range(classes):
                     index = np.arange(head * each, (head + 1) * each)
                     for _ in range(epochs):
@@ -210,29 +208,8 @@ def overhead(count=64):
     return way
 
 
-def compiled():
-    """A training step with the backbone compiled by torch.compile, or as it is; both in bf16 and channels_last."""
-    photos = compute.normalise(photos_of(BATCH, SIDE))
-
-    def loss_of(model):
-        features, _ = model.features(photos)
-        return ccam.contrastive_loss(features, model.logits(features), alpha=0.8)
-
-    def way(plain):
-        model = network(False)
-        step = trainer(model, loss_of, True)
-        if not plain:
-            model.backbone.compile()
-            start = time.perf_counter()
-            step()
-            print(f"compiling and the first step: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
-        return step, BATCH
-
-    return way
-
-
 ROWS = {
     "ccam_train": ccam_train, "inference": inference, "ccam_map": ccam_map, "ecs_cam": ecs_cam,
-    "class_specific": class_specific, "unet_train": unet_train, "overhead": overhead, "compiled": compiled,
+    "class_specific": class_specific, "unet_train": unet_train, "overhead": overhead,
 }  # fmt: skip
 COUNTED = ("ccam_train", "inference", "ccam_map", "unet_train")  # whose arithmetic is that of a network

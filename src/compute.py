@@ -104,14 +104,6 @@ def group_size():
     return 8 if torch.cuda.is_available() else 1
 
 
-def unfinished():
-    """How many chunks of masks may be in the threads' hands while the device predicts the next.
-
-    A GPU need not wait for them; on a CPU both would want the same cores.
-    """
-    return 1 if torch.cuda.is_available() else 0
-
-
 def to_device(values):
     """An array, tensor or module on the device.
 

@@ -160,7 +160,7 @@ def test_maps_of_a_batch_are_those_of_each_photo_alone(settings):
 def test_features_once_are_those_of_the_photo_or_of_its_mirror_image(settings, tmp_path):
     photos = data.load(settings)
     model = ccam.CCAM(classifiers.untrained("resnet18", 2)).eval()
-    views = ccam.features_once(SimpleNamespace(settings=settings, path=tmp_path), photos, model)
+    views = training.features_once(SimpleNamespace(settings=settings, path=tmp_path), photos, model)
     index, generator = photos.trainval[[5, 0, 3]], torch.Generator().manual_seed(0)
     batch = compute.normalise(photos.batch(index))
     with torch.no_grad():

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from src import InputError, compute, data, distributed, maps, runs, training
-from src.data import cache
 from src.models import backbones, classifiers
 
 STARTS_FROM = "ccam"
@@ -162,7 +161,7 @@ def train(run, photos, model, *, epochs, batch_size, alpha, lr, head_lr, frozen_
     model = initialise(run, model, frozen_stages)
     model.fc.requires_grad_(False)  # it has no part in this loss
     optimizer = training.sgd([(model.backbone.parameters(), lr), (model.heads.parameters(), head_lr)])
-    views = features_once(run, photos, model) if frozen_stages == 5 else None
+    views = training.features_once(run, photos, model) if frozen_stages == 5 else None
 
     def loss_of(network, index, generator):
         head, count = head_of[index[0]], len(index)
@@ -172,48 +171,23 @@ def train(run, photos, model, *, epochs, batch_size, alpha, lr, head_lr, frozen_
             features, logits = network(data.training_images(photos, index, generator), head=head, count=count)
         return {"loss": contrastive_loss(features, logits, alpha=alpha, count=count)}
 
-    def make_batches(generator):
-        groups = [photos.trainval[head_of[photos.trainval] == head] for head in range(len(model.heads))]
-        batches = [batch for group in groups if len(group) for batch in data.batches(group, batch_size, generator)]
-        return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
-
+    groups = photos_of_heads(photos, head_of, len(model.heads))
+    make_batches = lambda g: batches_of_groups(groups, batch_size, g)  # noqa: E731
     several = len(model.heads) > 1  # and each step trains one of them
     training.fit(run, model, optimizer, make_batches, loss_of, epochs=epochs, find_unused_parameters=several)
     decide_polarity(run, photos, model, head_of)
     return model
 
 
-@torch.inference_mode()
-def features_once(run, photos, model, chunk=32):
-    """Compute the features of each trainval photo and of its mirror image, for a backbone that does not change.
+def photos_of_heads(photos, head_of, heads):
+    """The trainval photos that train each head, a list of index arrays."""
+    return [photos.trainval[head_of[photos.trainval] == head] for head in range(heads)]
 
-    They are float16 in a file, 2 C h w bytes a view (0.5 MB for MobileNetV2 and 1.2 MB for ResNet-50 at 224 px). The
-    processes of a machine share file and work.
 
-    Returns:
-        function, (photo indices (n,), torch.Generator) to features (n, C, h, w) of a random view of each photo of
-        this process's shard.
-    """
-
-    def look(index, mirrored):
-        images = compute.normalise(photos.batch(index))
-        with compute.autocast(run.settings):
-            return compute.to_numpy(model.features(images.flip(-1) if mirrored else images)[0].half())
-
-    row_of = cache.rows(photos)
-    views_of = cache.scratch(run, np.float16, (len(photos.trainval), 2, *look(photos.trainval[:1], False).shape[1:]))
-    number, count = distributed.local_rank()
-    for some in compute.progress(data.chunks(photos.trainval[number::count], chunk), "features", leave=False):
-        for view in (0, 1):
-            views_of[row_of[some], view] = look(some, view == 1)
-    distributed.barrier()
-
-    def random_views(index, generator):
-        views = torch.randint(2, (len(index),), generator=generator).numpy()
-        chosen = views_of[row_of[distributed.shard(index)], distributed.shard(views)]
-        return compute.to_device(chosen).float()
-
-    return random_views
+def batches_of_groups(groups, batch_size, generator):
+    """The batches of an epoch, in random order, each of photos of one group."""
+    batches = [batch for group in groups if len(group) for batch in data.batches(group, batch_size, generator)]
+    return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
 
 
 def border_minus_inside(logits):
@@ -241,7 +215,7 @@ def decide_polarity(run, photos, model, head_of, chunk=64):
         found.update(zip(some.tolist(), compute.to_numpy(border_minus_inside(logits)), strict=True))
     found = distributed.all_gather_dicts(found)
     border = np.array([found.get(i, 0.0) for i in range(len(photos.names))], float)
-    groups = [photos.trainval[head_of[photos.trainval] == head] for head in range(len(model.heads))]
+    groups = photos_of_heads(photos, head_of, len(model.heads))
     polarity = [-1.0 if len(own) and border[own].mean() > 0 else 1.0 for own in groups]
     model.polarity.copy_(torch.tensor(polarity))
     run.log(f"polarity: {polarity.count(-1.0)} of {len(polarity)} maps showed the background and are turned")

@@ -64,10 +64,7 @@ def train(
         guidance = class_weight * class_loss + ecs_weight * ecs_loss
         return {"loss": contrastive + guidance, "class_loss": class_loss, "ecs_loss": ecs_loss}
 
-    def make_batches(generator):
-        batches = data.batches(photos.trainval, batch_size, generator)
-        return [batches[i] for i in torch.randperm(len(batches), generator=generator)]
-
+    make_batches = lambda g: ccam.batches_of_groups([photos.trainval], batch_size, g)  # noqa: E731
     training.fit(run, model, optimizer, make_batches, loss_of, epochs=epochs)
     ccam.decide_polarity(run, photos, model, np.zeros(len(photos.names), np.int64))
     return model

@@ -133,14 +133,8 @@ def write(path, photos, predict, recipes, *, ignore_band=0.0, chunk=32):
     for folder in recipes:
         (path / folder).mkdir(exist_ok=True)  # by whichever process comes first
     own = distributed.shard(np.concatenate([photos.test, photos.trainval]))
+    group = compute.group_size()
     bar = compute.progress(title="masks", total=len(own) * len(recipes), unit="mask")
-    group, waiting = compute.group_size(), []
-
-    def collect():
-        some, done = waiting.pop(0)
-        list(done)  # which raises what went wrong in a thread
-        bar.update(len(some))
-
     with compute.threads() as pool:
         for some in data.chunks(own, chunk):
             found = predict(some)
@@ -151,11 +145,7 @@ def write(path, photos, predict, recipes, *, ignore_band=0.0, chunk=32):
                     for i, value in zip(some, values, strict=True)
                 ]
                 groups = [items[k : k + group] for k in range(0, len(items), group)]
-                one = partial(finish, recipe=recipe, ignore_band=ignore_band)
-                waiting.append((some, pool.map(one, groups)))  # which the threads begin at once
-            while len(waiting) > compute.unfinished() * len(recipes):
-                collect()
-        while waiting:
-            collect()
+                list(pool.map(partial(finish, recipe=recipe, ignore_band=ignore_band), groups))
+                bar.update(len(some))
     bar.close()
     distributed.barrier()

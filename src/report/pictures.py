@@ -40,25 +40,16 @@ def overlay(photo, labels):
     return np.where(edge[..., None], ORANGE, shown).astype(np.uint8)
 
 
-def preview(run, photos, folders, rows=6):
+def preview(run, photos, folders):
     """preview.png of a mask stage: some photos, and their mask from each folder of the run."""
-    if distributed.rank():
-        return
-    index = _spread(np.concatenate([photos.test, photos.trainval]), rows)
-    columns = [("photo", None)] + [(folder.replace("_", " "), run.path / folder) for folder in folders]
-    figure, axes = plt.subplots(len(index), len(columns), figsize=(2.4 * len(columns), 2.2 * len(index)), squeeze=False)
-    for i, line in zip(index, axes, strict=True):
-        photo = decode(photos.paths[i])
-        for axis, (title, folder) in zip(line, columns, strict=True):
-            axis.axis("off")
-            shown = photo if folder is None else overlay(photo, masks.read(folder / f"{photos.names[i]}.png"))
-            axis.imshow(shown)
-            axis.set_title(photos.names[i] if folder is None else title, fontsize=8)
-    _save(figure, run.path / "preview.png")
+    if distributed.rank() == 0:
+        index = np.concatenate([photos.test, photos.trainval])
+        columns = [(folder.replace("_", " "), run.path / folder) for folder in folders]
+        sheet(run.path / "preview.png", photos, index, columns, rows=6)
 
 
 def sheet(path, photos, index, columns, rows=8):
-    """The comparison: a row a photo, a column a method, IoU (border = pet) under each mask.
+    """A row a photo, a column a folder of masks, and the ground truth; IoU (border = pet) under each mask.
 
     Args:
         path: of the PNG.
@@ -77,14 +68,14 @@ def sheet(path, photos, index, columns, rows=8):
         photo = decode(photos.paths[i])
         line[0].imshow(photo)
         line[0].set_xlabel(photos.names[i], fontsize=7)
-        labels = [masks.read(folder / f"{photos.names[i]}.png") for _, folder in columns]
         if truth:
             trimap = masks.read_trimap(photos.trimap_path(i))
-            labels.append(masks.ground_truth(photos.trimap_path(i)))
-        for axis, shown in zip(line[1:], labels, strict=True):
-            axis.imshow(overlay(photo, shown))
+            line[-1].imshow(overlay(photo, masks.ground_truth(photos.trimap_path(i))))
+        for axis, (_, folder) in zip(line[1:], columns, strict=False):
+            labels = masks.read(folder / f"{photos.names[i]}.png")
+            axis.imshow(overlay(photo, labels))
             if truth:
-                iou = metrics.per_photo_iou(metrics.confusion(shown == 1, trimap)[None])[0]
+                iou = metrics.per_photo_iou(metrics.confusion(labels == 1, trimap)[None])[0]
                 axis.set_xlabel(f"IoU {100 * iou:.0f} %", fontsize=9)
     _save(figure, path)
 
