@@ -216,6 +216,14 @@ SHEET = (
 )
 
 
+def with_upstreams(names, among=EXPERIMENTS):
+    """The experiments of these names and all that they start from, in order."""
+    wanted = set(names)
+    for e in reversed(among):  # what reads a run stands after it
+        wanted.update(e.reads if e.name in wanted else ())
+    return [e for e in among if e.name in wanted]
+
+
 def chain(trimaps=True, ensemble_only=False, ablations=False):
     """The experiments to run, in order.
 
@@ -226,10 +234,7 @@ def chain(trimaps=True, ensemble_only=False, ablations=False):
     """
     found = [e for e in EXPERIMENTS if trimaps or not e.ground_truth]
     if ensemble_only:
-        wanted = {e.name for e in found if TABLE4 in [cell.table for cell in e.cells]}
-        for e in reversed(found):  # what reads a run stands after it
-            wanted.update(e.reads if e.name in wanted else ())
-        found = [e for e in found if e.name in wanted]
+        found = with_upstreams([name for name, _ in cells(TABLE4)], found)
     return found + (ABLATED if ablations else [])
 
 

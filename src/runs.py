@@ -239,18 +239,18 @@ class Run:
         if distributed.rank() == 0:
             save_tensors(self.path / "checkpoint.pt", checkpoint)
 
-    def finish(self, metrics, next_script=None, **next_variant):
+    def finish(self, scores, next_script=None, **next_variant):
         """Write summary.json, remove what only a resume needs, and print score, place and next command.
 
         Args:
-            metrics: dict split -> dict of fractions in 0..1 (and, under other names, whatever else was measured).
+            scores: dict split -> dict of fractions in 0..1 (and, under other names, whatever else was measured).
             next_script: the script that reads this run, with its variant.
         """
         if distributed.rank():
             return
         peak = compute.peak_memory()
         seconds = round(time.time() - self.start, 1)
-        for split, values in metrics.items():
+        for split, values in scores.items():
             numbers = {k: v for k, v in values.items() if isinstance(v, float)}
             if numbers:
                 self.log(f"{split}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
@@ -259,7 +259,7 @@ class Run:
         write_json(
             self.path / "summary.json",
             {"stage": self.stage, "seed": self.settings.seed, "seconds": seconds,
-             "peak_memory_mb": peak and round(peak / 2**20), "metrics": metrics},
+             "peak_memory_mb": peak and round(peak / 2**20), "metrics": scores},
         )  # fmt: skip
         self.log(f"done in {seconds:.0f} s: {self.path}")
         if next_script:

@@ -38,14 +38,6 @@ def run_stage(script, experiment, seed=0):
     return script.runs_root / experiment.name / f"seed{seed}"
 
 
-def with_upstreams(*names):
-    """The experiments of these names and all that they start from, in order."""
-    wanted = set(names)
-    for experiment in reversed(CHAIN.values()):
-        wanted.update(experiment.reads if experiment.name in wanted else ())
-    return [experiment for experiment in CHAIN.values() if experiment.name in wanted]
-
-
 def pytest_addoption(parser):
     parser.addoption("--record-digests", action="store_true", help="keep this machine's digests of the tiny chain")
 

@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import CHAIN, ONE_SCALE, run_stage, with_upstreams
+import experiments
+from conftest import CHAIN, ONE_SCALE, run_stage
 from src import InputError, runs, training
 
 DIGESTS = Path(__file__).with_name("digests.json")
-BREEDS = with_upstreams("train_on_37CCAM")  # one short branch: the breeds' CCAMs, their masks, the U-Net on them
+BREEDS = experiments.with_upstreams(["train_on_37CCAM"])  # one short branch: CCAMs, their masks, the U-Net on them
 
 
 def sha(paths):
@@ -97,7 +98,7 @@ def test_test_photos_change_nothing_that_is_learned(chain_script, data_root, cha
         Image.new("RGB", (90, 70)).save(pets / "images" / f"{name}.jpg")
         Image.new("L", (90, 70), 2).save(pets / "annotations" / "trimaps" / f"{name}.png")
     chain_script.data_root, chain_script.runs_root = data_root, tmp_path / "runs"
-    for experiment in with_upstreams("train_on_37CCAM", "train_on_ensemble"):
+    for experiment in experiments.with_upstreams(["train_on_37CCAM", "train_on_ensemble"]):
         folder, before = run_stage(chain_script, experiment), chain_root / "runs" / experiment.name / "seed0"
         learned = [
             path for path in folder.rglob("*") if path.name == "checkpoint.pt" or path.parent.name[:5] == "masks"

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import CHAIN, run_stage, with_upstreams
+import experiments
+from conftest import CHAIN, run_stage
 from src import compute, runs, training
 
 # Each script once, and each method that a script can evaluate.
@@ -54,7 +55,7 @@ def meta(monkeypatch):
 def test_stage_on_another_device(chain_script, chain_root, drawn, experiment, tmp_path, request):
     if experiment.ground_truth:
         chain_script.data_root = drawn
-    *upstreams, _ = with_upstreams(experiment.name)
+    *upstreams, _ = experiments.with_upstreams([experiment.name])
     for upstream in upstreams:
         if not runs.finished(chain_root / "runs" / upstream.name / "seed0"):  # test_stage makes it, where it is run
             run_stage(chain_script, upstream)

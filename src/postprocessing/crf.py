@@ -61,11 +61,11 @@ def _positions(sizes, sxy, device):
     return places, group, Lattice(places / sxy, group)
 
 
-def refine(photos, probabilities, constants):
+def refine(images, probabilities, constants):
     """Marginal probabilities of the pet after mean-field inference, of several photos at once.
 
     Args:
-        photos: list of uint8 (H, W, 3), the original RGB at its own size, never the normalised tensor.
+        images: list of uint8 (H, W, 3), the original RGB at its own size, never the normalised tensor.
         probabilities: list of float (H, W) in [0, 1]; their logarithms are the unaries, so confidence is kept.
         constants: a DenseCRF.
 
@@ -73,20 +73,20 @@ def refine(photos, probabilities, constants):
         list of float32 (H, W) arrays in [0, 1].
     """
     if constants.backend == "pydensecrf":
-        return [_refine_one(photo, prob, constants) for photo, prob in zip(photos, probabilities, strict=True)]
-    return _refine_on_lattice(photos, probabilities, constants)
+        return [_refine_one(image, prob, constants) for image, prob in zip(images, probabilities, strict=True)]
+    return _refine_on_lattice(images, probabilities, constants)
 
 
 @torch.inference_mode()
-def _refine_on_lattice(photos, probabilities, constants):
+def _refine_on_lattice(images, probabilities, constants):
     """With two labels the labels' messages mirror each other, so one filter a kernel and iteration is enough.
 
     Agrees with pydensecrf (Potts compatibility, symmetric normalisation) to rounding.
     """
-    sizes = tuple(photo.shape[:2] for photo in photos)
+    sizes = tuple(image.shape[:2] for image in images)
     where = compute.device() if compute.device().type == "cuda" else torch.device("cpu")  # MPS has no sparse matrices
     places, group, near = _positions(sizes, constants.gaussian_sxy, where)
-    colours = torch.cat([torch.from_numpy(np.array(photo)).reshape(-1, 3) for photo in photos]).T.float().to(places)
+    colours = torch.cat([torch.from_numpy(np.array(image)).reshape(-1, 3) for image in images]).T.float().to(places)
     alike = Lattice(torch.cat([places / constants.bilateral_sxy, colours / constants.bilateral_srgb]), group)
     kernels = ((constants.gaussian_compat, near), (constants.bilateral_compat, alike))
     pet = torch.cat([torch.from_numpy(np.asarray(p, np.float32)).flatten() for p in probabilities]).to(places)
@@ -99,7 +99,7 @@ def _refine_on_lattice(photos, probabilities, constants):
     return [part.reshape(size).numpy() for part, size in zip(parts, sizes, strict=True)]
 
 
-def _refine_one(photo, prob, constants):
+def _refine_one(image, prob, constants):
     """The same by pydensecrf's own filter and mean field."""
     height, width = prob.shape
     field = _pydensecrf().DenseCRF2D(width, height, 2)
@@ -107,7 +107,7 @@ def _refine_one(photo, prob, constants):
     field.setUnaryEnergy(-np.log(np.stack([1 - pet, pet])).reshape(2, -1).astype(np.float32))
     field.addPairwiseGaussian(sxy=constants.gaussian_sxy, compat=constants.gaussian_compat)
     field.addPairwiseBilateral(
-        sxy=constants.bilateral_sxy, srgb=constants.bilateral_srgb, rgbim=np.array(photo, order="C"),
+        sxy=constants.bilateral_sxy, srgb=constants.bilateral_srgb, rgbim=np.array(image, order="C"),
         compat=constants.bilateral_compat,
     )  # fmt: skip
     return np.array(field.inference(constants.iterations), np.float32)[1].reshape(height, width)

@@ -109,13 +109,13 @@ def finish(items, recipe, ignore_band):
         recipe: a Recipe; its threshold is done with.
         ignore_band: of `label`.
     """
-    photos = [decode(photo_path) for photo_path, _, _ in items]
+    images = [decode(photo_path) for photo_path, _, _ in items]
     full = []
-    for photo, (_, prob, _) in zip(photos, items, strict=True):
-        image = Image.fromarray(prob.astype(np.float32))
-        full.append(np.array(image.resize(photo.shape[1::-1], Image.Resampling.BILINEAR)))
+    for image, (_, prob, _) in zip(images, items, strict=True):
+        small = Image.fromarray(prob.astype(np.float32))
+        full.append(np.array(small.resize(image.shape[1::-1], Image.Resampling.BILINEAR)))
     if recipe.refine is not None:
-        full = crf.refine(photos, full, recipe.refine)
+        full = crf.refine(images, full, recipe.refine)
     for prob, (_, _, mask_path) in zip(full, items, strict=True):
         save(mask_path, label(dilate(prob, recipe.dilation) if recipe.dilation else prob, ignore_band))
 
