@@ -67,10 +67,14 @@ COLUMNS = {  # of what starts from the pretrained network, or from a classifier
     "37_bg": {"Table 2": "37/bg", BESIDE_CAM: "37/bg"},
 }
 TABLES = PUBLISHED | {BESIDE_CAM: tuple(columns[BESIDE_CAM] for columns in COLUMNS.values())}
-TABLE4, ABLATIONS = "Table 4", "One thing changed (by how much)"
+TABLE4, CHANGES = "Table 4", "One thing changed (by how much)"
 FINAL, BOUND = "+ growth: **the final masks**", "bound: the same segmenter on ground truth"  # rows whose ratio counts
+FIRST, ROUND1 = "+ dCRF: the first masks", "round 1 + dCRF"  # rows that ablations change
 
 ONE_SCALE = ("--scales", "1.0")
+SHORT_ENSEMBLE = (*ONE_SCALE, "--members", "ccam pretrained")  # the others' networks know too little of drawings
+MEMBERS = ("train_ccam_pretrained", "train_ccam_cat_dog_bg", "train_ccam_37_bg",
+           "train_ccam_on_specific_cat_dog", "train_ccam_on_specific_37_class")  # fmt: skip
 SHORT_UNET = ("--size", "64", "--epochs", "10")
 SHORT_SEGMENTER = ("--size", "64", "--epochs", "6", *ONE_SCALE)
 
@@ -128,11 +132,12 @@ def unet(model, row, column, published, reads=(), ground_truth=False):
     )  # fmt: skip
 
 
-def ablation(script, name, row, beside, score, *flags):
-    segmenter = script.startswith("train_unet/")
+def without(row, script, name, reads, *flags):
+    """An ablation: one thing of Table 4 changed, beside the row that it changes."""
+    segmenter = script == "train_unet/train_on_ensemble.py"
     return Experiment(
-        script, {"name": name}, flags=flags, short=SHORT_SEGMENTER if segmenter else ONE_SCALE,
-        cells=(Cell(ABLATIONS, row, score=score, beside=beside),),
+        script, {"name": name}, reads, flags, SHORT_SEGMENTER if segmenter else SHORT_ENSEMBLE,
+        cells=(Cell(CHANGES, row, score="{}_crf", beside=ROUND1 if segmenter else FIRST),),
     )  # fmt: skip
 
 
@@ -166,17 +171,13 @@ EXPERIMENTS = [
           ("generate_masks_specific_37_class",)),
     *unet("train_on_gt", "U-Net on ground truth", "Pretrained", "68.25 / 84.77", ground_truth=True),
     Experiment(
-        "train_ccam/ensemble_masks.py", {}, ("train_ccam_pretrained", "train_ccam_cat_dog_bg", "train_ccam_37_bg",
-                                             "train_ccam_on_specific_cat_dog", "train_ccam_on_specific_37_class"),
-        # on the drawn sample the other members' networks know too little
-        short=(*ONE_SCALE, "--members", "ccam pretrained"),
-        cells=(Cell(TABLE4, "mean of the members' maps"),
-               Cell(TABLE4, "+ dCRF: the first masks", score="{}_crf")),
+        "train_ccam/ensemble_masks.py", {}, MEMBERS, short=SHORT_ENSEMBLE,
+        cells=(Cell(TABLE4, "mean of the members' maps"), Cell(TABLE4, FIRST, score="{}_crf")),
     ),
     Experiment(
         "train_unet/train_on_ensemble.py", {}, ("ensemble_masks",), short=SHORT_SEGMENTER,
         cells=(Cell(TABLE4, "segmenter trained on them, round 1", score="round1/{}"),
-               Cell(TABLE4, "round 1 + dCRF", score="round1/{}_crf"),
+               Cell(TABLE4, ROUND1, score="round1/{}_crf"),
                Cell(TABLE4, "mean of rounds 1 and 2", score="round2/{}"),
                Cell(TABLE4, "mean of rounds 1 and 2 + dCRF", score="round2/{}_crf"),
                Cell(TABLE4, "segmenter of round 3, alone"),
@@ -189,18 +190,16 @@ EXPERIMENTS = [
     ),
 ]  # fmt: skip
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
-FIRST, ROUND1 = "+ dCRF: the first masks", "round 1 + dCRF"
-ABLATED = [
-    ablation(ENSEMBLE, "one", "first masks: one CCAM in place of five", FIRST, "{}_crf",
-             "--members", "ccam pretrained"),
-    ablation(ENSEMBLE, "six", "first masks: the CAM of cats, dogs and background joins the five", FIRST, "{}_crf",
-             "--members", "ccam pretrained", "ccam cat_dog_bg", "ccam 37_bg", "class_specific_ccam specific_cat_dog",
-             "class_specific_ccam specific_37_class", "cam cat_dog_bg"),
-    ablation(ENSEMBLE, "fixed", "first masks: threshold 0.25 in place of Otsu's", FIRST, "{}_crf",
-             "--threshold", "0.25"),
-    ablation(ENSEMBLE, "two_scales", "first masks: without the scale 1.5", FIRST, "{}_crf", "--scales", "0.75", "1.0"),
-    ablation(SEGMENTER, "one", "round 1: masks of one CCAM", ROUND1, "{}_crf", "--masks", "one", "--rounds", "1"),
-    ablation(SEGMENTER, "no_crf", "round 1: masks without dCRF", ROUND1, "{}_crf", "--no-refine", "--rounds", "1"),
+ABLATIONS = [
+    without("first masks: one CCAM in place of five", ENSEMBLE, "one", MEMBERS[:1], "--members", "ccam pretrained"),
+    without("first masks: the CAM of cats, dogs and background joins the five", ENSEMBLE, "six",
+            (*MEMBERS, "train_classifier_cat_dog_bg"), "--members", "ccam pretrained", "ccam cat_dog_bg", "ccam 37_bg",
+            "class_specific_ccam specific_cat_dog", "class_specific_ccam specific_37_class", "cam cat_dog_bg"),
+    without("first masks: threshold 0.25 in place of Otsu's", ENSEMBLE, "fixed", MEMBERS, "--threshold", "0.25"),
+    without("first masks: without the scale 1.5", ENSEMBLE, "two_scales", MEMBERS, "--scales", "0.75", "1.0"),
+    without("round 1: masks of one CCAM", SEGMENTER, "one", ("ensemble_masks_one",), "--masks", "one",
+            "--rounds", "1"),
+    without("round 1: masks without dCRF", SEGMENTER, "no_crf", ("ensemble_masks",), "--no-refine", "--rounds", "1"),
 ]  # fmt: skip
 
 # The columns of the sheet: title, run and folder of masks.
@@ -235,9 +234,9 @@ def chain(trimaps=True, ensemble_only=False, ablations=False):
     found = [e for e in EXPERIMENTS if trimaps or not e.ground_truth]
     if ensemble_only:
         found = with_upstreams([name for name, _ in cells(TABLE4)], found)
-    return found + (ABLATED if ablations else [])
+    return found + (ABLATIONS if ablations else [])
 
 
 def cells(table):
     """(name of the run, cell) of each cell of a table, in the order of the list."""
-    return [(e.name, cell) for e in EXPERIMENTS + ABLATED for cell in e.cells if cell.table == table]
+    return [(e.name, cell) for e in EXPERIMENTS + ABLATIONS for cell in e.cells if cell.table == table]

@@ -1,4 +1,4 @@
-"""Run every experiment in order, then print Tables 1 to 3 beside the published numbers, Table 4, and draw the sheet.
+"""Run every experiment in order, then print their tables beside the published numbers, and draw the sheet.
 
 Run:    python reproduce.py                                    (Oxford-IIIT Pet and ImageNet ResNet-50, on a GPU)
         python reproduce.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE
@@ -38,7 +38,7 @@ def run_stage(processes, settings, experiment):
         runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size"))
         print(f"already finished: {path}", flush=True)
         return
-    words = [*runs.arguments(settings, **experiment.variant), *experiment.flags, *(experiment.short if SHORT else ())]
+    words = [*runs.arguments(settings, **experiment.variant), *(experiment.short if SHORT else ()), *experiment.flags]
     words += ["--overwrite"] if settings.overwrite else []
     stage = processes.Process(target=run_script, args=([str(cli.ROOT / experiment.script), *words],))
     stage.start()
@@ -52,14 +52,14 @@ def run_stage(processes, settings, experiment):
 
 
 def caption(settings, photos):
-    """What the figures of Tables 1 to 3 are."""
+    """What the figures of the tables are."""
     weights = {"imagenet": "on ImageNet", "random": "not at all"}.get(settings.weights, f"from {settings.weights}")
     return (
         f"Per-image IoU / Dice of the pet in %, border = pet, on {len(photos.test)} test photos of this data root; "
         f"in brackets the published figure (ResNet-50, full Oxford-IIIT Pet, another split). {settings.backbone}, "
         f"pretrained {weights}, {settings.image_size} px, mean ± deviation over the seeds that are there. Test photos "
-        "get the map of the class that the classifier predicts (CAM, CAM+ECS, LayerCAM) or of their label "
-        "(class-specific CCAM); CCAM asks for none.\n"
+        "get the map of their label from class-specific CCAM, of the class that the classifier predicts from other "
+        "methods that ask for one.\n"
     )
 
 
@@ -73,8 +73,8 @@ def report(settings, photos, chain):
     steps = experiments.cells(experiments.TABLE4)
     ratio = ("final masks / bound", experiments.FINAL, experiments.BOUND)
     found.append(tables.steps(settings, experiments.TABLE4, steps, ratio))
-    ablations = experiments.cells(experiments.ABLATIONS)
-    found.append(tables.changes(settings, experiments.ABLATIONS, ablations, compared_with=steps))
+    ablations = experiments.cells(experiments.CHANGES)
+    found.append(tables.changes(settings, experiments.CHANGES, ablations, compared_with=steps))
     paths = [runs.directory(settings, e.script, **e.variant) for e in chain]
     found.append(tables.costs(paths, len(photos.trainval) + len(photos.test)))
     return "\n".join(filter(None, found))

@@ -28,12 +28,12 @@ BILATERAL_COMPAT = 4.0  # weight of that pull
 
 
 def main(settings):
-    pets = data.load(settings)
-    index = pets.trainval[:: max(1, len(pets.trainval) // PHOTOS)][:PHOTOS]
-    photos = [decode(pets.paths[i]) for i in index]
+    photos = data.load(settings, pixels=False)
+    index = photos.trainval[:: max(1, len(photos.trainval) // PHOTOS)][:PHOTOS]
+    images = [decode(photos.paths[i]) for i in index]
     rng = np.random.default_rng(settings.seed)
-    rough = [painter.noise(rng, *photo.shape[:2], cells=6).astype(np.float32) for photo in photos]
-    items = list(zip(photos, rough, strict=True))
+    rough = [painter.noise(rng, *image.shape[:2], cells=6).astype(np.float32) for image in images]
+    items = list(zip(images, rough, strict=True))
     seconds, found = {}, {}
     for _ in range(REPEATS):
         for backend in crf.BACKENDS:
@@ -45,9 +45,9 @@ def main(settings):
                     found[backend] = list(pool.map(one, items))
                 seconds.setdefault((backend, count), []).append(time.perf_counter() - start)
     size = f"{np.mean([prob.size for prob in rough]) / 1000:.0f} thousand pixels a photo"
-    print(f"{compute.device_name()}, {len(photos)} photos, {size}\n")
+    print(f"{compute.device_name()}, {len(images)} photos, {size}\n")
     rows = [
-        [backend, *(f"{np.median(seconds[backend, count]) / len(photos):.3f}" for count in (1, None))]
+        [backend, *(f"{np.median(seconds[backend, count]) / len(images):.3f}" for count in (1, None))]
         for backend in crf.BACKENDS
     ]
     print(tables.markdown(["backend", "s a photo, one core", "s a photo, all cores"], rows))

@@ -30,13 +30,13 @@ def plain(found, side):
 
 def main(settings):
     photos = data.load(settings)
-    method = methods.get(METHOD)
+    method = methods.get(METHOD, starts_from=["classifier", "ccam"])
     if method.STARTS_FROM == "classifier":
         start = runs.checkpoint(
-            settings, runs.script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT)
+            settings, runs.find_script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT)
         )
     else:
-        start = runs.checkpoint(settings, runs.script("train_ccam/train_{}.py", method=METHOD), init=INIT)
+        start = runs.checkpoint(settings, runs.find_script("train_ccam/train_{}.py", method=METHOD), init=INIT)
     predict = method.predictor(settings, photos, start, scales=SCALES)
     index = photos.trainval[::EVERY]
     trimaps = [masks.read_trimap(photos.trimap_path(i), settings.image_size) for i in index]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from src import compute, data, training
+from src import compute, data, maps, training
 from src.data.decoding import decode
 from src.methods import cam, cam_ecs, ccam
 from src.models import backbones, classifiers, segmenters
@@ -18,24 +18,24 @@ NETWORK, SIDE, BATCH = "resnet50", 224, 16  # run.py's flags of these names repl
 SCALES = (0.5, 1.0, 1.5, 2.0)
 
 
-def photos_of(count, side):
+def images_of(count, side):
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
 
 
-def plain_input(photos):
-    """Normalised fp32 photos in the default layout."""
-    return compute.normalise(photos).contiguous()
+def plain_input(images):
+    """Normalised fp32 images in the default layout."""
+    return compute.normalise(images).contiguous()
 
 
 def network(plain, heads=1):
     torch.manual_seed(0)
-    model = ccam.CCAM(classifiers.untrained(NETWORK, 37), heads)
+    model = ccam.CCAM(classifiers.untrained(NETWORK, 37), heads=heads)
     return model.to(compute.device()) if plain else compute.to_device(model)
 
 
 def looker(plain):
-    """The network for inference: as it is, or with BatchNorm folded."""
+    """The network for inference: as it is, or with BatchNorm fused."""
     model = network(plain).eval()
     return model if plain else backbones.fuse_batchnorm(model)
 
@@ -59,10 +59,10 @@ def trainer(model, loss_of, amp):
 
 
 def ccam_train():
-    photos = photos_of(BATCH, SIDE)
+    images = images_of(BATCH, SIDE)
 
     def loss_of(model):
-        batch = compute.normalise(photos) if model.fast else plain_input(photos)
+        batch = compute.normalise(images) if model.fast else plain_input(images)
         features, _ = model.features(batch)
         return ccam.contrastive_loss(features, model.logits(features), alpha=0.8)
 
@@ -75,7 +75,7 @@ def ccam_train():
 
 
 def inference():
-    photos = photos_of(BATCH, SIDE)
+    images = images_of(BATCH, SIDE)
 
     def way(plain):
         model = looker(plain)
@@ -83,7 +83,7 @@ def inference():
         @torch.inference_mode()
         def step():
             with compute.autocast(settings(not plain)):
-                model.features(plain_input(photos) if plain else compute.normalise(photos))
+                model.features(plain_input(images) if plain else compute.normalise(images))
 
         return step, BATCH
 
@@ -92,22 +92,22 @@ def inference():
 
 def ccam_map():
     """Maps at four scales with flip: photo by photo, or all photos of a size at once."""
-    photos = photos_of(BATCH, SIDE)
+    images = images_of(BATCH, SIDE)
 
     def way(plain):
         model = looker(plain)
 
         @torch.inference_mode()
-        def maps(batch):
+        def look(batch):
             def maps_of(scaled):
                 with compute.autocast(settings(not plain)):
-                    return model.maps(scaled, np.zeros(len(scaled), np.int64))
+                    return model.activation_maps(scaled, np.zeros(len(scaled), np.int64))
 
             return maps.multi_scale(maps_of, batch, SCALES)
 
         if plain:
-            return lambda: maps(plain_input(photos[:1])), 1
-        return lambda: maps(compute.normalise(photos)), BATCH
+            return lambda: look(plain_input(images[:1])), 1
+        return lambda: look(compute.normalise(images)), BATCH
 
     return way
 
@@ -120,17 +120,17 @@ def ecs_cam():
     features, weight, classes = (x.to(compute.device()) for x in (features, weight, classes))
 
     def one_at_a_time(_):
-        maps = []
+        found = []
         for photo, label in zip(features, classes, strict=True):
             total = torch.zeros(side, side, device=photo.device)
             for channel, value in zip(photo, weight[label], strict=True):
                 total += value * channel
-            maps.append(total.relu())
-        return torch.stack(maps)
+            found.append(total.relu())
+        return torch.stack(found)
 
     def way(plain):
         maps_of = one_at_a_time if plain else lambda _: cam.class_maps(features, weight, classes)
-        batch = compute.normalise(photos_of(BATCH, SIDE))
+        batch = compute.normalise(images_of(BATCH, SIDE))
         return (lambda: cam_ecs.look_twice(maps_of, batch, delta=0.5, theta=0.15)), BATCH
 
     return way
@@ -138,13 +138,13 @@ def ecs_cam():
 
 def class_specific(classes=6, each=8, epochs=20):
     """Heads of some classes: each class's photos through the backbone in every pass, or once."""
-    photos = photos_of(classes * each, SIDE)
+    images = images_of(classes * each, SIDE)
 
     class Photos:
-        names, trainval = list(range(len(photos))), np.arange(len(photos))
+        names, trainval = list(range(len(images))), np.arange(len(images))
 
         def batch(self, index):
-            return photos[index]
+            return images[index]
 
     def way(plain):
         model = network(plain, classes)
@@ -161,7 +161,7 @@ def class_specific(classes=6, each=8, epochs=20):
                 for head in range(classes):
                     index = np.arange(head * each, (head + 1) * each)
                     for _ in range(epochs):
-                        features = model.features(plain_input(photos[index]))[0] if plain else views(index, generator)
+                        features = model.features(plain_input(images[index]))[0] if plain else views(index, generator)
                         loss = ccam.contrastive_loss(features, model.logits(features, head), alpha=0.8)
                         optimizer.zero_grad(set_to_none=True)
                         loss.backward()
@@ -173,14 +173,14 @@ def class_specific(classes=6, each=8, epochs=20):
 
 
 def unet_train():
-    photos = photos_of(BATCH, SIDE)
+    images = images_of(BATCH, SIDE)
     labels = torch.randint(0, 2, (BATCH, SIDE, SIDE), device=compute.device())
 
     def way(plain):
         torch.manual_seed(0)
         model = segmenters.UNet().to(compute.device()) if plain else compute.to_device(segmenters.UNet())
         prepare = plain_input if plain else compute.normalise
-        return trainer(model, lambda m: F.cross_entropy(m(prepare(photos)).float(), labels), not plain), BATCH
+        return trainer(model, lambda m: F.cross_entropy(m(prepare(images)).float(), labels), not plain), BATCH
 
     return way
 
@@ -189,7 +189,7 @@ def overhead(count=64):
     """Getting a batch ready: decoding JPEG files in every pass, or taking it from the decoded cache."""
     folder = Path(tempfile.mkdtemp())
     paths = [folder / f"{i}.jpg" for i in range(count)]
-    for path, photo in zip(paths, photos_of(count, 2 * SIDE), strict=True):
+    for path, photo in zip(paths, images_of(count, 2 * SIDE), strict=True):
         Image.fromarray(photo.permute(1, 2, 0).numpy()).save(path, quality=90)
     decoded = np.stack([decode(path, SIDE).transpose(2, 0, 1) for path in paths])
     index, generator = np.arange(BATCH), torch.Generator().manual_seed(0)

@@ -3,6 +3,7 @@
 import os
 import sys
 from contextlib import contextmanager
+from datetime import timedelta
 from itertools import chain
 
 import torch
@@ -10,7 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from src import InputError
+from src import InputError, count_of
 
 
 def start():
@@ -18,7 +19,8 @@ def start():
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        # the first process may be decoding or downloading all photos while the others wait for it
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=4))
 
 
 def stop():
@@ -143,13 +145,19 @@ def all_reduce(values):
     return values
 
 
+def check_batch(batch):
+    """Raise InputError, in every process alike, if there are fewer photos in a batch than processes to share them."""
+    if len(batch) < world_size():
+        raise InputError(
+            f"a batch of {count_of(batch, 'photo')} cannot be shared by {world_size()} processes; start fewer of them"
+        )
+
+
 def batch_mean(mean, own, count):
     """A mean over this process's `own` photos as its part of the mean over all `count` photos of the batch.
 
     The average over the processes, which DistributedDataParallel takes of the gradients, is then the batch's mean.
     """
-    if not own:  # a batch with fewer photos than processes
-        return torch.nan_to_num(mean) * 0
     return mean * (own * world_size() / count)
 
 

@@ -28,10 +28,10 @@ def stage_name(script, **variant):
     return "_".join([Path(script).stem, *filter(None, variant.values())])
 
 
-def script(pattern, without=None, **choice):
+def find_script(pattern, without=None, **choice):
     """The script whose name fills the braces of a pattern, for constants that choose an upstream.
 
-    script("train_classifier/train_classifier_{}.py", init="cat_dog") is train_classifier/train_classifier_cat_dog.py.
+    find_script("train_ccam/train_{}.py", method="ccam") is train_ccam/train_ccam.py.
 
     Args:
         without: a further choice that needs no script; it gives None.

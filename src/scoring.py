@@ -26,7 +26,7 @@ def confusions(photos, index, folder, pet_values=(1,)):
         try:
             return metrics.confusion(np.isin(mask, pet_values), trimap)
         except ValueError as error:
-            raise InputError(f"{Path(folder) / name}: {error}") from None
+            raise InputError(f"{Path(folder) / name} and the trimap of that name: {error}") from None
 
     own = distributed.shard(index)
     with compute.threads() as pool:

@@ -49,6 +49,7 @@ def fit(run, model, optimizer, make_batches, loss_of, *, epochs, find_unused_par
         torch.manual_seed(epoch_seed)
         generator = torch.Generator().manual_seed(epoch_seed)
         batches = make_batches(generator)
+        distributed.check_batch(min(batches, key=len))
         model.train()
         sums = {}
         for step, batch in enumerate(compute.progress(batches, f"epoch {epoch}/{epochs}", leave=False)):
@@ -130,14 +131,14 @@ def sgd(groups):
     return torch.optim.SGD(options, momentum=MOMENTUM, nesterov=True, fused=True)
 
 
-def adamw(model, lr):
+def adamw(model, *, lr):
     """AdamW; BatchNorm weights and biases get no weight decay."""
     decay, free = ([p for p in model.parameters() if (p.ndim > 1) == wanted] for wanted in (True, False))
     groups = [{"params": decay}, {"params": free, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr, weight_decay=0.01, fused=True)
 
 
-def classification_losses(logits, labels, count, label_smoothing=0.0):
+def classification_losses(logits, labels, count, *, label_smoothing=0.0):
     """Cross-entropy and accuracy of this process's part (n, K) of a batch of `count`; labels int64 (n,)."""
     parts = {
         "loss": F.cross_entropy(logits.float(), labels, label_smoothing=label_smoothing),
@@ -212,6 +213,6 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
         return {"loss": F.cross_entropy(logits, target, ignore_index=masks.IGNORE, reduction="sum") / certain}
 
     make_batches = lambda g: data.batches(photos.trainval, batch_size, g)  # noqa: E731
-    fit(run, model, adamw(model, lr), make_batches, loss_of, epochs=epochs)
+    fit(run, model, adamw(model, lr=lr), make_batches, loss_of, epochs=epochs)
     run.save(segmenters.checkpoint(model, segmenter, run.settings, size))
     return model

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import experiments
+from src import runs
 from src.drawings import sample
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,6 +27,10 @@ TINY_FLAGS = {  # by the beginning of a script's name, the first that fits
 }
 CHAIN = {e.name: e for e in experiments.chain()}
 TINY = ["--backbone", "resnet18", "--weights", "random", "--image-size", "48"]
+
+
+DRAWN = {"breeds": 4, "trainval": 3, "test": 2, "background": 4}  # photos of a breed in each split, scenes
+TRAINVAL, TEST = DRAWN["breeds"] * DRAWN["trainval"], DRAWN["breeds"] * DRAWN["test"]
 
 
 def run_stage(script, experiment, seed=0):
@@ -46,7 +51,7 @@ def pytest_addoption(parser):
 def drawn(tmp_path_factory):
     """A drawn data root of 4 breeds, cats and dogs: 3 trainval and 2 test photos each, 4 scenes."""
     root = tmp_path_factory.mktemp("drawn") / "data"
-    sample.draw(root, breeds=4, trainval=3, test=2, background=4)
+    sample.draw(root, **DRAWN)
     return root
 
 
@@ -118,3 +123,22 @@ def chain_root(drawn, tmp_path_factory):
 def chain_script(script, chain_root, one_thread):
     script.runs_root, script.data_root = chain_root / "runs", chain_root / "data"
     return script
+
+
+@pytest.fixture
+def chain_run(chain_script, chain_root, drawn):
+    """Function: run directory of an experiment in the chain's runs root; it and its upstreams are run if they were not.
+
+    Only the bounds get the photos with trimaps.
+    """
+
+    def finished(name):
+        for experiment in experiments.with_upstreams([name]):
+            folder = chain_root / "runs" / experiment.name / "seed0"
+            if not runs.finished(folder):
+                chain_script.runs_root = chain_root / "runs"
+                chain_script.data_root = drawn if experiment.ground_truth else chain_root / "data"
+                run_stage(chain_script, experiment)
+        return folder
+
+    return finished

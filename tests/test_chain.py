@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 import experiments
-from conftest import CHAIN, ONE_SCALE, run_stage
+from conftest import CHAIN, ONE_SCALE, TEST, run_stage
 from src import InputError, runs, training
 
 DIGESTS = Path(__file__).with_name("digests.json")
@@ -41,12 +41,9 @@ def this_machine():
 
 
 @pytest.mark.parametrize("name", CHAIN)
-def test_stage(chain_script, drawn, name, request):
+def test_stage(chain_run, chain_script, name, request):
     """Every stage, in order: only image labels train, so all but the bounds do their work with the trimaps gone."""
-    experiment = CHAIN[name]
-    if experiment.ground_truth:
-        chain_script.data_root = drawn
-    folder = run_stage(chain_script, experiment)
+    experiment, folder = CHAIN[name], chain_run(name)
     config, summary = (json.loads((folder / f"{file}.json").read_text()) for file in ("config", "summary"))
     assert tuple(config["upstreams"]) == experiment.reads, "the list of experiments says otherwise"
     assert summary["stage"] == name and summary["seconds"] > 0
@@ -80,8 +77,8 @@ def test_digests_are_recorded_for_this_machine():
     assert set(recorded[this_machine()]) == set(CHAIN)
 
 
-def test_same_seed_same_bytes_another_seed_others(chain_script, tmp_path, chain_root):
-    before = {experiment.name: digests(chain_root / "runs" / experiment.name / "seed0") for experiment in BREEDS}
+def test_same_seed_same_bytes_another_seed_others(chain_run, chain_script, tmp_path):
+    before = {experiment.name: digests(chain_run(experiment.name)) for experiment in BREEDS}
     chain_script.runs_root = tmp_path / "runs"
     for experiment in BREEDS:
         assert digests(run_stage(chain_script, experiment)) == before[experiment.name]
@@ -90,16 +87,17 @@ def test_same_seed_same_bytes_another_seed_others(chain_script, tmp_path, chain_
         assert not set(other.values()) & set(before[experiment.name].values())
 
 
-def test_test_photos_change_nothing_that_is_learned(chain_script, data_root, chain_root, tmp_path):
+def test_test_photos_change_nothing_that_is_learned(chain_run, chain_script, data_root, tmp_path):
     """Blacking out every test photo leaves checkpoints and trainval masks as they are."""
     pets = data_root / "oxford-iiit-pet"
     test = [line.split()[0] for line in (pets / "annotations" / "test.txt").read_text().splitlines()]
     for name in test:
         Image.new("RGB", (90, 70)).save(pets / "images" / f"{name}.jpg")
         Image.new("L", (90, 70), 2).save(pets / "annotations" / "trimaps" / f"{name}.png")
-    chain_script.data_root, chain_script.runs_root = data_root, tmp_path / "runs"
     for experiment in experiments.with_upstreams(["train_on_37CCAM", "train_on_ensemble"]):
-        folder, before = run_stage(chain_script, experiment), chain_root / "runs" / experiment.name / "seed0"
+        chain_script.data_root, chain_script.runs_root = data_root, tmp_path / "runs"
+        folder = run_stage(chain_script, experiment)
+        before = chain_run(experiment.name)
         learned = [
             path for path in folder.rglob("*") if path.name == "checkpoint.pt" or path.parent.name[:5] == "masks"
         ]
@@ -109,9 +107,9 @@ def test_test_photos_change_nothing_that_is_learned(chain_script, data_root, cha
             assert path.read_bytes() == (before / path.relative_to(folder)).read_bytes(), path
 
 
-def test_the_final_segmenter_makes_the_same_masks_again(chain_script, chain_root):
+def test_the_final_segmenter_makes_the_same_masks_again(chain_run, chain_script, chain_root):
     """What train_on_ensemble.py learned is used by evaluate_unet.py with the same constants."""
-    final = chain_root / "runs" / "train_on_ensemble" / "seed0"
+    final = chain_run("train_on_ensemble")
     dilate = runs.read_json(final / "config.json")["constants"]["DILATE"]
     words = ["--model", "train_on_ensemble", "--refine", "--dilate", dilate, "--bilateral-srgb", 5, *ONE_SCALE]
     code, _, err = chain_script("train_unet/evaluate_unet.py", *words, "--no-amp")
@@ -149,7 +147,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_epoch(settings):
     model = torch.nn.Linear(1, 1)
     bad = lambda network, batch, generator: {"loss": network.weight.sum() * float("nan")}  # noqa: E731
     with pytest.raises(InputError, match="loss became nan in epoch 1"):
-        training.fit(run, model, torch.optim.SGD(model.parameters(), 0.1), lambda g: [0, 1], bad, epochs=2)
+        training.fit(run, model, torch.optim.SGD(model.parameters(), 0.1), lambda g: [[0], [1]], bad, epochs=2)
     assert run.resume() is None
 
 
@@ -158,6 +156,6 @@ def test_scores_come_with_trimaps(script):
     assert code == 0, err
     scores = runs.read_json(script.runs_root / "evaluate_cam_cam_pretrained" / "seed0" / "summary.json")["metrics"]
     assert set(scores) == {"test", "trainval"}
-    assert scores["test"]["photos"] == 8 and 0 <= scores["test"]["pet_iou"] <= 1
+    assert scores["test"]["photos"] == TEST and 0 <= scores["test"]["pet_iou"] <= 1
     assert {"pet_dice", "pet_iou_border_ignored", "dataset_iou", "miou", "pet_iou_ci95"} <= set(scores["test"])
     assert "pet_iou" in out

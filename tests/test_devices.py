@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import experiments
-from conftest import CHAIN, run_stage
+from conftest import CHAIN, TEST, TRAINVAL, run_stage
 from src import compute, runs, training
 
 # Each script once, and each method that a script can evaluate.
@@ -52,19 +51,16 @@ def meta(monkeypatch):
 
 
 @pytest.mark.parametrize("experiment", ONE_OF_EACH, ids=lambda experiment: experiment.name)
-def test_stage_on_another_device(chain_script, chain_root, drawn, experiment, tmp_path, request):
+def test_stage_on_another_device(chain_run, chain_script, drawn, experiment, tmp_path, request):
+    for upstream in experiment.reads:
+        shutil.copytree(chain_run(upstream).parent, tmp_path / "runs" / upstream)
+    steps = request.getfixturevalue("meta")  # only now: upstreams are computed
+    chain_script.runs_root = tmp_path / "runs"
     if experiment.ground_truth:
         chain_script.data_root = drawn
-    *upstreams, _ = experiments.with_upstreams([experiment.name])
-    for upstream in upstreams:
-        if not runs.finished(chain_root / "runs" / upstream.name / "seed0"):  # test_stage makes it, where it is run
-            run_stage(chain_script, upstream)
-        shutil.copytree(chain_root / "runs" / upstream.name, tmp_path / "runs" / upstream.name)
-    chain_script.runs_root = tmp_path / "runs"
-    steps = request.getfixturevalue("meta")
     folder = run_stage(chain_script, experiment)
     assert bool(steps) == (folder / "checkpoint.pt").exists()
-    assert steps or len(list((folder / "masks").iterdir())) == 20
+    assert steps or len(list((folder / "masks").iterdir())) == TRAINVAL + TEST
 
 
 def test_pretraining_on_another_device(script, meta):

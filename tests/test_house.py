@@ -75,3 +75,5 @@ def test_names_do_not_hide_modules_and_files_are_short(path):
             assert node.id not in modules, f"{path}, line {node.lineno}: {node.id}"
         elif isinstance(node, ast.arg):
             assert node.arg not in modules, f"{path}, line {node.lineno}: {node.arg}"
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            assert node.name not in modules, f"{path}, line {node.lineno}: {node.name}"

@@ -132,8 +132,8 @@ def test_a_guided_ccam_shows_its_probability_and_one_left_alone_its_logit():
     guided.load_state_dict(alone.state_dict())
     with torch.no_grad():
         logits = alone.logits(alone.features(photos)[0])
-        torch.testing.assert_close(alone.maps(photos, head), logits.relu())
-        torch.testing.assert_close(guided.maps(photos, head), logits.sigmoid())
+        torch.testing.assert_close(alone.activation_maps(photos, head), logits.relu())
+        torch.testing.assert_close(guided.activation_maps(photos, head), logits.sigmoid())
 
 
 def test_maps_of_a_batch_are_those_of_each_photo_alone(settings):
@@ -147,7 +147,7 @@ def test_maps_of_a_batch_are_those_of_each_photo_alone(settings):
 
     def maps_of(network, photo, head):
         with torch.no_grad():
-            return maps.normalise(maps.multi_scale(lambda scaled: network.maps(scaled, head), photo, scales))
+            return maps.normalise(maps.multi_scale(lambda scaled: network.activation_maps(scaled, head), photo, scales))
 
     alone = torch.cat([maps_of(model, batch[i : i + 1].contiguous(), heads[i : i + 1]) for i in range(4)])
     assert alone.std() > 0.1

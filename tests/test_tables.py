@@ -49,7 +49,7 @@ def test_ablations_stand_beside_the_same_seeds(settings, finished):
     finished("ensemble_masks_fixed", 0, scores(69, 75, "_crf"))
     finished("train_on_ensemble", 0, {"round1": scores(80, 80, "_crf")})
     finished("train_on_ensemble_no_crf", 0, scores(78, 79, "_crf"))
-    ablations, table4 = (experiments.cells(table) for table in (experiments.ABLATIONS, experiments.TABLE4))
+    ablations, table4 = (experiments.cells(table) for table in (experiments.CHANGES, experiments.TABLE4))
     text = tables.changes(settings, "One thing changed", ablations, table4)
     assert "without the scale 1.5" not in text  # that was not run
     changed = row(text, "first masks: threshold 0.25 in place of Otsu's")
@@ -81,7 +81,11 @@ def test_every_cell_has_a_place_and_one_experiment_fills_it():
 
 
 def test_upstreams_stand_before_what_reads_them():
-    for chosen in (experiments.chain(), experiments.chain(ensemble_only=True), experiments.chain(trimaps=False)):
+    for chosen in (
+        experiments.chain(ablations=True),
+        experiments.chain(ensemble_only=True),
+        experiments.chain(trimaps=False),
+    ):
         seen = set()
         for experiment in chosen:
             assert set(experiment.reads) <= seen, experiment.name
@@ -93,3 +97,15 @@ def test_upstreams_stand_before_what_reads_them():
 def test_costs_of_stages(tmp_path):
     runs.write_json(tmp_path / "summary.json", {"stage": "ensemble_masks", "seconds": 40, "peak_memory_mb": 7})
     assert "| ensemble_masks | 40 | 2000 | 7 |" in tables.costs([tmp_path], 20)
+
+
+def test_the_sheet_shows_runs_of_the_list():
+    assert {name for _, name, _ in experiments.SHEET} <= {experiment.name for experiment in experiments.chain()}
+
+
+def test_an_ablation_of_other_seeds_stands_alone(settings, finished):
+    finished("ensemble_masks", 0, scores(70, 72, "_crf"))
+    finished("ensemble_masks_fixed", 1, scores(69, 75, "_crf"))
+    ablations, table4 = (experiments.cells(table) for table in (experiments.CHANGES, experiments.TABLE4))
+    text = tables.changes(settings, "One thing changed", ablations, table4)
+    assert row(text, "first masks: threshold 0.25 in place of Otsu's") == ["69.0", "74.0", "75.0", "80.0", "1"]

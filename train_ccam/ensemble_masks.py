@@ -35,15 +35,15 @@ BILATERAL_COMPAT = 5.0  # weight of that pull
 
 def member(name, settings, photos):
     """The predictor of "<method> <init>", from its finished run."""
-    method, _, init = name.partition(" ")
-    predictor, starts_from, variant = methods.get(method).predictor, methods.get(method).STARTS_FROM, {}
-    if starts_from == "classifier":
-        script = runs.script("train_classifier/train_classifier_{}.py", "pretrained", init=init)
-    elif starts_from == "class_specific_ccam":
-        script = runs.script("train_class_specific_ccam/train_ccam_on_{}.py", model=init)
+    name, _, init = name.partition(" ")
+    method, variant = methods.get(name), {}
+    if method.STARTS_FROM == "classifier":
+        script = runs.find_script("train_classifier/train_classifier_{}.py", "pretrained", init=init)
+    elif method.STARTS_FROM == "class_specific_ccam":
+        script = runs.find_script("train_class_specific_ccam/train_ccam_on_{}.py", model=init)
     else:
-        script, variant = runs.script("train_ccam/train_{}.py", method=method), {"init": init}
-    return predictor(settings, photos, runs.checkpoint(settings, script, **variant), scales=SCALES)
+        script, variant = runs.find_script("train_ccam/train_{}.py", method=name), {"init": init}
+    return method.predictor(settings, photos, runs.checkpoint(settings, script, **variant), scales=SCALES)
 
 
 def main(settings):

@@ -26,7 +26,8 @@ FROZEN_STAGES = 5  # first stages of the backbone that stay as they are; 5 train
 
 def main(settings):
     photos = data.load(settings)
-    start = runs.checkpoint(settings, runs.script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT))
+    script = runs.find_script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT)
+    start = runs.checkpoint(settings, script)
     classifier, classes = classifiers.load(settings, start)
     run = runs.Run(settings, init=INIT)
     model = ccam.train(

@@ -30,7 +30,8 @@ CLASS_WEIGHT = 1.0  # of the classification loss
 
 def main(settings):
     photos = data.load(settings)
-    start = runs.checkpoint(settings, runs.script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT))
+    script = runs.find_script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT)
+    start = runs.checkpoint(settings, script)
     classifier, classes = classifiers.load(settings, start)
     run = runs.Run(settings, init=INIT)
     # trainval is asked for its labels; the pretrained network, which has other classes, for what it predicts itself

@@ -29,7 +29,7 @@ BILATERAL_COMPAT = 4.0  # weight of that pull
 
 def main(settings):
     photos = data.load(settings)
-    start = runs.checkpoint(settings, runs.script("train_class_specific_ccam/train_ccam_on_{}.py", model=MODEL))
+    start = runs.checkpoint(settings, runs.find_script("train_class_specific_ccam/train_ccam_on_{}.py", model=MODEL))
     predict = class_specific_ccam.predictor(settings, photos, start, scales=SCALES)
     crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     recipes = masks.with_and_without_crf(THRESHOLD, REFINE and crf)

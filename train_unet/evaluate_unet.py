@@ -32,7 +32,7 @@ def main(settings):
     model = compute.to_device(model).eval()
     predict = segmenters.predictor(settings, photos, [model], size, scales=SCALES)
     crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
-    recipes = masks.with_and_without_crf(None, REFINE and crf, DILATE)
+    recipes = masks.with_and_without_crf(None, REFINE and crf, dilation=DILATE)
     run = runs.Run(settings, model=MODEL)
     scores = scoring.make_and_score(run, photos, predict, recipes)
     run.finish(scores)

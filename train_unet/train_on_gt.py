@@ -1,4 +1,4 @@
-"""Train a U-Net on the ground truth: the bound of what pseudo masks can give, and the one training that opens trimaps.
+"""Train a U-Net on the ground truth: the bound of what pseudo masks can give.
 
 Run:    python train_unet/train_on_gt.py
 Reads:  the trimaps of trainval; the border counts as pet, as in the score

@@ -9,7 +9,7 @@ from src import compute, distributed
 
 def chunks(index, size):
     """Split indices into nearly equal parts, none larger than `size`, so that no lone photo is left over."""
-    return np.array_split(index, max(1, -(-len(index) // size)))
+    return np.array_split(index, -(-len(index) // size)) if len(index) else []
 
 
 def batches(index, size, generator):
@@ -25,7 +25,7 @@ def randomness(index, generator):
     return distributed.shard(torch.rand(5, len(index), generator=generator).T)
 
 
-def augment(images, random, labels=None, smallest=0.6, brightness=0.2):
+def augment(images, random, labels=None, *, smallest=0.6, brightness=0.2):
     """Random crop (resized back), horizontal flip and brightness, the same crop and flip for photo and mask.
 
     Args:

@@ -87,12 +87,12 @@ def backgrounds(root, url=BACKGROUND_URL, expected=BACKGROUND_PHOTOS):
         if not archive.exists():
             _fetch(url, archive)
         with tarfile.open(archive) as tar:
-            photos = [m for m in tar.getmembers() if m.isfile() and "/images/" in m.name and m.name.endswith(".jpg")]
-            if len(photos) != expected:
-                raise tarfile.TarError(f"{len(photos)} photos instead of {expected}")
+            members = [m for m in tar.getmembers() if m.isfile() and "/images/" in m.name and m.name.endswith(".jpg")]
+            if len(members) != expected:
+                raise tarfile.TarError(f"{len(members)} photos instead of {expected}")
             images = part / "background" / "images"
             images.mkdir(parents=True, exist_ok=True)
-            for member in tqdm(photos, "unpacking", disable=None, unit="photo"):
+            for member in tqdm(members, "unpacking", disable=None, unit="photo"):
                 (images / Path(member.name).name).write_bytes(tar.extractfile(member).read())
     except (OSError, EOFError, zlib.error, tarfile.TarError, urllib.error.URLError) as error:
         shutil.rmtree(part)

@@ -76,15 +76,12 @@ def head(look, x, y, r, facing):
         ex = x + side * r * 0.62 - facing * 0.25 * r
         if cat:
             height = {"upright": 0.75, "large": 1.05, "folded": 0.35}[look["ears"]] * r
-            ears.append(
-                np.array(
-                    [
-                        (ex - 0.38 * r, y - 0.5 * r),
-                        (ex + side * 0.15 * r, y - 0.75 * r - height),
-                        (ex + 0.38 * r, y - 0.5 * r),
-                    ]
-                )
-            )
+            corners = [
+                (ex - 0.38 * r, y - 0.5 * r),
+                (ex + side * 0.15 * r, y - 0.75 * r - height),
+                (ex + 0.38 * r, y - 0.5 * r),
+            ]
+            ears.append(np.array(corners))
         elif look["ears"] == "upright":
             ears.append(ellipse(ex + side * 0.1 * r, y - 0.95 * r, 0.25 * r, 0.5 * r, side * 0.3))
         else:
@@ -180,24 +177,8 @@ def thing(kind, rng):
         ]
         marks.append((np.array([(-0.09, 0.5), (-0.09, 0.15), (0.09, 0.15), (0.09, 0.5)]), (90, 60, 40)))
     elif kind == "car":
-        parts = [
-            (
-                "body",
-                np.array(
-                    [
-                        (-0.65, 0.2),
-                        (-0.65, -0.05),
-                        (-0.4, -0.1),
-                        (-0.22, -0.35),
-                        (0.25, -0.35),
-                        (0.42, -0.08),
-                        (0.66, 0),
-                        (0.66, 0.2),
-                    ]
-                ),
-                1,
-            )
-        ]
+        outline = [(-0.65, 0.2), (-0.65, -0.05), (-0.4, -0.1), (-0.22, -0.35), (0.25, -0.35), (0.42, -0.08), (0.66, 0)]
+        parts = [("body", np.array([*outline, (0.66, 0.2)]), 1)]
         marks = [(np.array([(-0.3, -0.1), (-0.18, -0.28), (0.2, -0.28), (0.32, -0.1)]), (160, 200, 225))]
         marks += [
             (ellipse(x, 0.22, r, r), c)

@@ -14,6 +14,11 @@ def noise(rng, height, width, cells):
     return np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).clip(0, 1)
 
 
+def blurred(mask, radius):
+    """Bool mask (H, W) with a soft edge, in [0, 1]."""
+    return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(radius))) / 255
+
+
 def coat(look, parts_map, kinds, local, rng):
     """Colour (H, W, 3) of a figure: base and second colour by pattern, in the figure's own coordinates."""
     height, width = parts_map.shape
@@ -30,8 +35,7 @@ def coat(look, parts_map, kinds, local, rng):
         "points": is_kind[0],
         "saddle": is_kind[1] & (y < 0.06),
     }[look["pattern"]]
-    soft = np.asarray(Image.fromarray(where.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(1.5))) / 255
-    return base + (second - base) * soft[..., None]
+    return base + (second - base) * blurred(where, 1.5)[..., None]
 
 
 def place(canvas, figure, look, centre, scale, rng):
@@ -54,16 +58,11 @@ def place(canvas, figure, look, centre, scale, rng):
     local = np.stack([(xx - centre[0]) / scale * flip, (yy - centre[1]) / scale])
     mask = parts_map > 0
     if look["fluffy"] > 0.3:  # long fur frays the outline
-        soft = (
-            np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.02 * scale)))
-            / 255
-        )
-        mask = soft + 0.5 * look["fluffy"] * (rng.random(mask.shape) - 0.5) > 0.45
+        mask = blurred(mask, 0.02 * scale) + 0.5 * look["fluffy"] * (rng.random(mask.shape) - 0.5) > 0.45
     colour = coat(look, parts_map, [kind for kind, _, _ in parts], local, rng)
-    round_ = (
-        np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.09 * scale))) / 255
-    )
-    light = 0.62 + 0.45 * round_ - 0.16 * np.clip(local[1], -1, 1)  # rounder towards the middle, lit from above
+    light = (
+        0.62 + 0.45 * blurred(mask, 0.09 * scale) - 0.16 * np.clip(local[1], -1, 1)
+    )  # rounder towards the middle, lit from above
     fur = 1 + 0.14 * (rng.random(mask.shape) - 0.5) + 0.1 * (noise(rng, height, width, 60) - 0.5)
     colour = colour * (shades * light * fur)[..., None]
     image = Image.fromarray(colour.clip(0, 255).astype(np.uint8))
@@ -73,9 +72,7 @@ def place(canvas, figure, look, centre, scale, rng):
     foot = yy[mask].max() if mask.any() else centre[1]
     shadow = np.exp(-(((xx - centre[0]) / (0.55 * scale)) ** 2) - ((yy - foot) / (0.09 * scale)) ** 2)
     canvas *= 1 - 0.4 * shadow[..., None]
-    alpha = (
-        np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).filter(ImageFilter.GaussianBlur(0.8)))[..., None] / 255
-    )
+    alpha = blurred(mask, 0.8)[..., None]
     canvas[:] = canvas * (1 - alpha) + np.asarray(image) * alpha
     return mask
 

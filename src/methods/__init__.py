@@ -5,20 +5,45 @@
         [0, 1], S being --image-size. start None is the pretrained network; further keyword arguments are the method's
         own and have defaults.
 
-Whoever makes masks, scores or averages of methods uses nothing else of them.
+Whoever makes masks, scores or averages of methods uses nothing else of them. The ensemble starts from other methods'
+predictors instead.
 """
 
 import importlib
+import inspect
 import pkgutil
 
-from src import check_choice
+from src import InputError, check_choice
 
 
-def get(name):
-    """The module of a method.
+def get(name, starts_from=("classifier", "ccam", "class_specific_ccam")):
+    """The module of a method that starts from one of these.
 
     Raises:
-        InputError: no such file in this folder; names those there are.
+        InputError: there is no such file in this folder; names those there are.
     """
-    check_choice("method", name, sorted(module.name for module in pkgutil.iter_modules(__path__)))
-    return importlib.import_module(f"{__name__}.{name}")
+    modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
+    found = {m.__name__.rpartition(".")[2]: m for m in modules if getattr(m, "STARTS_FROM", None) in starts_from}
+    check_choice("method", name, sorted(found))
+    return found[name]
+
+
+def predictor(method, settings, photos, start, *, scales, options=()):
+    """Predictor of a method (a module).
+
+    Args:
+        options: the method's own keyword arguments as texts "name=number"; an empty text is none.
+
+    Raises:
+        InputError: the method has no such option, or its value is not a number.
+    """
+    own = {}
+    names = [name for name in inspect.signature(method.predictor).parameters][4:]
+    for text in filter(None, options):
+        name, _, value = text.partition("=")
+        check_choice("option", name, names)
+        try:
+            own[name] = float(value)
+        except ValueError:
+            raise InputError(f"option {text!r}: {value!r} is not a number") from None
+    return method.predictor(settings, photos, start, scales=scales, **own)

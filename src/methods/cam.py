@@ -53,7 +53,7 @@ def classifier_and_targets(settings, photos, start):
     return model, target_classes(model, classes, photos)
 
 
-def multi_scale(settings, model, images, target_class, scales):
+def multi_scale(settings, model, images, target_class, *, scales):
     """CAM before normalisation, (N, S, S), averaged over scales and mirror images of (N, 3, S, S) images."""
 
     def maps_of(scaled):
@@ -70,7 +70,7 @@ def predictor(settings, photos, start, *, scales):
     @torch.inference_mode()
     def predict(index):
         images = compute.normalise(photos.batch(index))
-        cams = multi_scale(settings, model, images, compute.to_device(targets[index]), scales)
+        cams = multi_scale(settings, model, images, compute.to_device(targets[index]), scales=scales)
         return compute.to_numpy(maps.normalise(cams))
 
     return predict

@@ -20,7 +20,7 @@ def blur(images, factor=16):
     return F.interpolate(small, (side, side), mode="bilinear")
 
 
-def erase(images, cams, delta):
+def erase(images, cams, *, delta):
     """Blur the pixels where the normalised CAM is over delta.
 
     Args:
@@ -35,7 +35,7 @@ def erase(images, cams, delta):
     return torch.where(found, blur(images), images)
 
 
-def combine(first, second, delta, theta):
+def combine(first, second, *, delta, theta):
     """Take over what the second look adds where it is confident (over theta) and outside the erased part.
 
     Both maps (N, h, w) are scaled by the first one's maximum, so that a second look that finds nothing is not blown
@@ -55,8 +55,8 @@ def look_twice(maps_of, images, *, delta, theta, first=None):
     first = maps_of(images) if first is None else first
     top = maps.maximum(first)
     first = maps.normalise(first, top)
-    second = maps.normalise(maps_of(erase(images, first, delta)), top)
-    return combine(first, second, delta, theta)
+    second = maps.normalise(maps_of(erase(images, first, delta=delta)), top)
+    return combine(first, second, delta=delta, theta=theta)
 
 
 def predictor(settings, photos, start, *, scales, delta=0.5, theta=0.15):
@@ -67,7 +67,7 @@ def predictor(settings, photos, start, *, scales, delta=0.5, theta=0.15):
     def predict(index):
         target_class = compute.to_device(targets[index])
         images = compute.normalise(photos.batch(index))
-        look = lambda looked: cam.multi_scale(settings, model, looked, target_class, scales)  # noqa: E731
+        look = lambda looked: cam.multi_scale(settings, model, looked, target_class, scales=scales)  # noqa: E731
         return compute.to_numpy(look_twice(look, images, delta=delta, theta=theta))
 
     return predict

@@ -26,7 +26,7 @@ class CCAM(nn.Module):
             saturates: its P is near 1 far beyond the pet, and the logit is the better map.
     """
 
-    def __init__(self, classifier, heads=1, guided=False):
+    def __init__(self, classifier, *, heads=1, guided=False):
         super().__init__()
         self.guided = guided
         self.backbone, self.fc = classifier.backbone, classifier.fc
@@ -63,7 +63,7 @@ class CCAM(nn.Module):
             logits[own] = self.logits(features[own], int(head))
         return logits
 
-    def maps(self, images, heads):
+    def activation_maps(self, images, heads):
         """Maps before normalisation, (N, h, w) >= 0: P where the training was guided, else ReLU of the logits.
 
         Args:
@@ -95,7 +95,7 @@ def contrast(features, logits):
     return foreground, background
 
 
-def sim_max(vectors, alpha):
+def sim_max(vectors, *, alpha):
     """Pull alike vectors (N, C) together: mean over pairs of -log(cos) exp(-alpha (rank - 1)).
 
     The rank of j for i is its place among i's partners by similarity, 1 for the nearest: near pairs count most.
@@ -124,14 +124,14 @@ def contrastive_loss(features, logits, *, alpha, count=None):
     """
     with compute.full_precision():
         foreground, background = (distributed.all_gather(vectors, count) for vectors in contrast(features, logits))
-        return sim_max(foreground, alpha) + sim_max(background, alpha) + sim_min(foreground, background)
+        return sim_max(foreground, alpha=alpha) + sim_max(background, alpha=alpha) + sim_min(foreground, background)
 
 
 def _cosine(a, b):
     return (F.normalize(a, dim=1) @ F.normalize(b, dim=1).T).clamp(*COSINE_RANGE)
 
 
-def initialise(run, model, frozen_stages):
+def initialise(run, model, *, frozen_stages):
     """Seed, start the heads anew, and place a CCAM on the device with its first stages frozen."""
     compute.seed_everything(run.settings.seed)
     for head in model.heads:
@@ -158,7 +158,7 @@ def train(run, photos, model, *, epochs, batch_size, alpha, lr, head_lr, frozen_
             compares photos of one class. None: one head for all.
     """
     head_of = np.zeros(len(photos.names), np.int64) if head_of is None else head_of
-    model = initialise(run, model, frozen_stages)
+    model = initialise(run, model, frozen_stages=frozen_stages)
     model.fc.requires_grad_(False)  # it has no part in this loss
     optimizer = training.sgd([(model.backbone.parameters(), lr), (model.heads.parameters(), head_lr)])
     views = training.features_once(run, photos, model) if frozen_stages == 5 else None
@@ -245,26 +245,26 @@ def load(settings, path):
         held = f"a {saved.get('network')} on {saved.get('backbone')}"
         raise InputError(f"{path} holds {held}, not a CCAM on {settings.backbone}")
     classifier = classifiers.untrained(settings.backbone, saved["state"]["fc.weight"].shape[0])
-    model = CCAM(classifier, len(saved["head_classes"]), saved["guided"])
+    model = CCAM(classifier, heads=len(saved["head_classes"]), guided=saved["guided"])
     model.load_state_dict(saved["state"])
     return model, saved["head_classes"]
 
 
-def predictor(settings, photos, start, *, scales, head_of=None):
+def predictor(settings, photos, start, *, scales, choose_heads=None):
     """Photo indices (n,) to maps (n, S, S) in [0, 1]; see src/methods.
 
     Args:
-        head_of: function, names of the heads' classes to the head to ask for each photo, int64 (P,). None: the first.
+        choose_heads: function, names of the heads' classes to the head of each photo, int64 (P,). None: the first.
     """
     model, head_classes = load(settings, start)
-    heads = head_of(head_classes) if head_of else np.zeros(len(photos.names), np.int64)
+    heads = choose_heads(head_classes) if choose_heads else np.zeros(len(photos.names), np.int64)
     model = backbones.fuse_batchnorm(model)
 
     @torch.inference_mode()
     def predict(index):
         def maps_of(images):
             with compute.autocast(settings):
-                return model.maps(images, heads[index])
+                return model.activation_maps(images, heads[index])
 
         found = maps.multi_scale(maps_of, compute.normalise(photos.batch(index)), scales)
         return compute.to_numpy(maps.normalise(found))

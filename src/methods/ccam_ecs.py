@@ -41,7 +41,7 @@ def train(
         lr: learning rate of the backbone and of the fully connected layer.
         delta, theta: of cam_ecs.
     """
-    model = ccam.initialise(run, model, frozen_stages)
+    model = ccam.initialise(run, model, frozen_stages=frozen_stages)
     learned = [*model.backbone.parameters(), *model.fc.parameters()]
     optimizer = training.sgd([(learned, lr), (model.heads.parameters(), head_lr)])
 

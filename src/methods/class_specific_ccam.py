@@ -22,4 +22,4 @@ def train(run, photos, model, labels, *, epochs, batch_size, alpha, head_lr):
 
 def predictor(settings, photos, start, *, scales):
     """Photo indices (n,) to the maps of each photo's own class, (n, S, S) in [0, 1]; see src/methods."""
-    return ccam.predictor(settings, photos, start, scales=scales, head_of=photos.heads_of)
+    return ccam.predictor(settings, photos, start, scales=scales, choose_heads=photos.heads_of)

@@ -47,7 +47,7 @@ def read(path, size=None):
     try:
         with Image.open(path) as image:
             return np.array(image.resize((size, size), Image.Resampling.NEAREST) if size else image)
-    except OSError as error:
+    except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"no readable mask {path} ({error})") from None
 
 
@@ -86,7 +86,7 @@ class Recipe:
     dilation: float = 0.0
 
 
-def with_and_without_crf(threshold, refine, dilation=0.0):
+def with_and_without_crf(threshold, refine, *, dilation=0.0):
     """The recipes of a mask stage: masks/ and, with a crf.DenseCRF, masks_crf/."""
     plain = {"masks": Recipe(threshold, dilation=dilation)}
     return plain | {"masks_crf": Recipe(threshold, refine, dilation)} if refine else plain

@@ -84,8 +84,8 @@ def _seeds_row(text, found, digits=1, beside=None):
     if not found:
         return [text, *["-"] * 4, 0]
     texts = mean([found[seed] for seed in sorted(found)], digits)
-    if beside:
-        change = np.mean([found[seed] - beside[seed] for seed in found.keys() & beside.keys()], axis=0)
+    if both := found.keys() & (beside or {}).keys():
+        change = np.mean([found[seed] - beside[seed] for seed in both], axis=0)
         texts = [f"{t} ({c:+.1f})" for t, c in zip(texts, change, strict=True)]
     return [text, *texts, len(found)]
 
@@ -148,6 +148,6 @@ def scores_of_folders(title, scores, differences, worst):
         ]
         head = [f"difference from {next(iter(scores))}, paired 95 % interval", "IoU", "IoU, border ignored"]
         parts.append(markdown(head, rows))
-    for name, photos in worst.items():
-        parts.append(f"lowest IoU in {name}: " + ", ".join(f"{photo} {100 * iou:.0f}" for photo, iou in photos) + "\n")
+    for name, lowest in worst.items():
+        parts.append(f"lowest IoU in {name}: " + ", ".join(f"{photo} {100 * iou:.0f}" for photo, iou in lowest) + "\n")
     return "\n".join(parts)
