@@ -7,7 +7,9 @@ Reads:  what the stages read; a finished stage is not run again, an interrupted 
 Writes: the stages' run directories, <runs-root>/tables_seed0.md and <runs-root>/sheet_seed0.png
 """
 
+import contextlib
 import multiprocessing
+import os
 import runpy
 import signal
 import sys
@@ -16,6 +18,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # lets src be imported from any directory
 
+from tqdm import tqdm
+
 import experiments
 from src import cli, data, runs
 from src.report import pictures, tables
@@ -23,24 +27,26 @@ from src.report import pictures, tables
 SHORT = False  # fewer passes and one scale: the drawn sample in minutes on two cores
 ENSEMBLE_ONLY = False  # only the stages that Table 4 needs, for more seeds
 ABLATIONS = False  # also the stages that change one thing of Table 4
+LIST = False  # only show the stages with state, score and minutes
+VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
 
 
-def run_script(argv):
+def run_script(argv, verbose):
     """In a process of its own: what `python <script> <flags>` does, without importing torch anew."""
     sys.argv = argv
-    runpy.run_path(argv[0], run_name="__main__")
+    with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(None):
+        runpy.run_path(argv[0], run_name="__main__")
+
+
+def directory(settings, experiment):
+    return runs.directory(settings, experiment.script, **experiment.variant)
 
 
 def run_stage(processes, settings, experiment):
-    """Run an experiment's script, unless its run is finished; ends the program with the script's exit code."""
-    path = runs.directory(settings, experiment.script, **experiment.variant)
-    if runs.finished(path) and not settings.overwrite:
-        runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size"))
-        print(f"already finished: {path}", flush=True)
-        return
+    """Run an experiment's script; ends the program with the script's exit code if that is not 0."""
     words = [*runs.arguments(settings, **experiment.variant), *(experiment.short if SHORT else ()), *experiment.flags]
     words += ["--overwrite"] if settings.overwrite else []
-    stage = processes.Process(target=run_script, args=([str(cli.ROOT / experiment.script), *words],))
+    stage = processes.Process(target=run_script, args=([str(cli.ROOT / experiment.script), *words], VERBOSE))
     stage.start()
     try:
         stage.join()
@@ -49,6 +55,55 @@ def run_stage(processes, settings, experiment):
     if stage.exitcode:
         print(f"stopped in {experiment.script}; the same command goes on from there", file=sys.stderr)
         sys.exit(abs(stage.exitcode))
+
+
+def run_all(settings, chain):
+    """Run what is not finished, with one bar over all stages and a line for each that ends."""
+    # Importing torch and torchvision takes 3 to 5 s on two cores, a tenth of the demo over its stages; a fork server
+    # does it once. Where the system has none (Windows), each stage does.
+    with_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    processes = multiprocessing.get_context("forkserver" if with_fork else "spawn")
+    if with_fork:
+        processes.set_forkserver_preload(["src.training"])
+    if not VERBOSE:
+        os.environ["TQDM_DISABLE"] = "1"  # the stages' own bars
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running stage is ended, too
+    done = {e.name for e in chain if runs.finished(directory(settings, e)) and not settings.overwrite}
+    ahead, spent, cost = sum(e.cost for e in chain if e.name not in done), 0.0, 0
+    bar = tqdm(total=ahead, disable=None, leave=False, bar_format="{percentage:3.0f} %|{bar}| {desc}")
+    for number, experiment in enumerate(chain, 1):
+        path = directory(settings, experiment)
+        bar.set_description_str(experiment.name + time_left(ahead, spent, cost))
+        if experiment.name in done:
+            runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size"))
+        else:
+            run_stage(processes, settings, experiment)
+            ahead -= experiment.cost
+            bar.update(experiment.cost)
+        seconds = runs.read_json(path / "summary.json")["seconds"]
+        spent, cost = spent + seconds, cost + experiment.cost
+        took = "finished before" if experiment.name in done else f"{seconds / 60:.1f} min"
+        line = f"{experiment.name}: {tables.stage_score(path)}{took}{time_left(ahead, spent, cost)}"
+        tqdm.write(f"[{number}/{len(chain)}] {line}")
+    bar.close()
+
+
+def time_left(ahead, spent, cost):
+    """Expected time for the costs that lie ahead, if `cost` took `spent` seconds; empty if nothing is known or left."""
+    return f", {ahead * spent / cost / 60:.0f} min left" if cost and ahead else ""
+
+
+def show(settings, chain):
+    """The stages as a table: state, score on test, minutes."""
+    rows = []
+    for experiment in chain:
+        path = directory(settings, experiment)
+        if runs.finished(path):
+            minutes = f"{runs.read_json(path / 'summary.json')['seconds'] / 60:.1f}"
+            rows.append([experiment.name, "finished", tables.stage_score(path).removesuffix(", "), minutes])
+        else:
+            rows.append([experiment.name, "unfinished" if path.exists() else "missing", "", ""])
+    print(tables.markdown(["stage", "state", "test", "min"], rows))
 
 
 def caption(settings, photos):
@@ -75,7 +130,7 @@ def report(settings, photos, chain):
     found.append(tables.steps(settings, experiments.TABLE4, steps, ratio))
     ablations = experiments.cells(experiments.CHANGES)
     found.append(tables.changes(settings, experiments.CHANGES, ablations, compared_with=steps))
-    paths = [runs.directory(settings, e.script, **e.variant) for e in chain]
+    paths = [directory(settings, e) for e in chain]
     found.append(tables.costs(paths, len(photos.trainval) + len(photos.test)))
     return "\n".join(filter(None, found))
 
@@ -83,18 +138,11 @@ def report(settings, photos, chain):
 def main(settings):
     photos = data.load(settings)
     chain = experiments.chain(photos.has_trimaps(), ENSEMBLE_ONLY, ABLATIONS)
-    # Importing torch and torchvision takes 3 to 5 s on two cores, a tenth of the demo over its stages; a fork server
-    # does it once. Where the system has none (Windows), each stage does.
-    with_fork = "forkserver" in multiprocessing.get_all_start_methods()
-    processes = multiprocessing.get_context("forkserver" if with_fork else "spawn")
-    if with_fork:
-        processes.set_forkserver_preload(["src.training"])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running stage is ended, too
+    if LIST:
+        show(settings, chain)
+        return
     start = time.time()
-    for number, experiment in enumerate(chain, 1):
-        minutes = (time.time() - start) / 60
-        print(f"\n[{number}/{len(chain)}] {experiment.name}, {minutes:.1f} min so far", flush=True)
-        run_stage(processes, settings, experiment)
+    run_all(settings, chain)
     text = report(settings, photos, chain)
     path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
     path.write_text(text, encoding="utf-8")

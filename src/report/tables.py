@@ -34,6 +34,16 @@ def results(settings, name, key):
     return found
 
 
+def stage_score(path):
+    """What the run at this path has on test, in words that end in a comma, or nothing: "IoU 46.5, crf IoU 49.2, "."""
+    text = ""
+    for key, figures in runs.read_json(path / "summary.json")["metrics"].items():
+        for name, word in (("pet_iou", "IoU"), ("accuracy", "accuracy")):
+            if key.startswith("test") and name in figures:
+                text += f"{key[5:]} {word} {100 * figures[name]:.1f}, ".lstrip()
+    return text
+
+
 def mean(values, digits=1):
     """Means of the columns as text, with deviations where there are several rows (seeds)."""
     values = np.array(values)

@@ -1,0 +1,64 @@
+"""reproduce.py: a line for each stage, the time left, the list; what is finished is not run again."""
+
+import pytest
+
+import experiments
+import reproduce
+from src import runs
+
+SCORES = {
+    "evaluate_cam_cam_pretrained": {"test": {"pet_iou": 0.5}},
+    "train_classifier_cat_dog": {"test": {"accuracy": 0.9}},
+}
+CHAIN = [e for e in experiments.chain() if e.name in (*SCORES, "train_ccam_pretrained")]
+
+
+@pytest.fixture
+def stages(monkeypatch, settings):
+    """Names of the stages that were run; running one writes what a finished stage writes."""
+    ran = []
+
+    def run_stage(processes, settings, experiment):
+        ran.append(experiment.name)
+        path = reproduce.directory(settings, experiment)
+        path.mkdir(parents=True)
+        names = ("data_root", "backbone", "weights", "image_size")
+        runs.write_json(path / "config.json", {"settings": {name: getattr(settings, name) for name in names}})
+        runs.write_json(path / "summary.json", {"seconds": 30, "metrics": SCORES.get(experiment.name, {})})
+
+    monkeypatch.setattr(reproduce, "run_stage", run_stage)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    return ran
+
+
+def test_a_line_for_each_stage_with_score_and_time_left(settings, stages, capsys):
+    reproduce.run_all(settings, CHAIN)
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert (
+        stages
+        == [e.name for e in CHAIN]
+        == ["train_classifier_cat_dog", "evaluate_cam_cam_pretrained", "train_ccam_pretrained"]
+    )
+    left = [0.5 * sum(e.cost for e in CHAIN[k:]) * k / sum(e.cost for e in CHAIN[:k]) for k in (1, 2)]
+    assert first == f"[1/3] train_classifier_cat_dog: accuracy 90.0, 0.5 min, {left[0]:.0f} min left"
+    assert second == f"[2/3] evaluate_cam_cam_pretrained: IoU 50.0, 0.5 min, {left[1]:.0f} min left"
+    assert third == "[3/3] train_ccam_pretrained: 0.5 min"
+    reproduce.run_all(settings, CHAIN)
+    assert len(stages) == 3 and capsys.readouterr().out.count("finished before") == 3
+
+
+def test_the_list_says_what_is_there(settings, stages, capsys):
+    reproduce.run_all(settings, CHAIN[1:2])
+    reproduce.directory(settings, CHAIN[2]).mkdir(parents=True)
+    capsys.readouterr()
+    reproduce.show(settings, CHAIN)
+    rows = capsys.readouterr().out.strip().splitlines()[2:]
+    assert rows == [
+        "| train_classifier_cat_dog | missing |  |  |",
+        "| evaluate_cam_cam_pretrained | finished | IoU 50.0 | 0.5 |",
+        "| train_ccam_pretrained | unfinished |  |  |",
+    ]
+
+
+def test_the_costs_name_every_script():
+    assert all(experiment.cost > 0 for experiment in experiments.chain(ablations=True))
