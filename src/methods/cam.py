@@ -29,7 +29,7 @@ def class_maps(features, weight, target_class):
 
 
 def target_classes(model, classes, photos):
-    """The class whose map is wanted for each pet photo, int64 (P,).
+    """The class whose map is wanted for each pet photo, int64 (P+B,).
 
     trainval: the image label, which is the supervision. test: the class that the network predicts, among pets only
     where it also knows a background class. A network with other classes (ImageNet's) is asked for its prediction
@@ -37,7 +37,7 @@ def target_classes(model, classes, photos):
     """
     pets = np.concatenate([photos.trainval, photos.test])
     labels, count = photos.class_labels(classes)
-    targets = np.zeros(len(pets), np.int64)
+    targets = np.zeros(len(photos.names), np.int64)
     if labels is not None:
         targets[photos.trainval] = labels[photos.trainval]
     predicted = photos.test if labels is not None else pets
