@@ -182,13 +182,14 @@ def train_classifier(run, photos, model, labels, classes, *, epochs, batch_size,
     return scores
 
 
-def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size, lr):
+def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size, lr, reading):
     """Train a segmenter on masks, save it and leave it in evaluation mode.
 
     Args:
         mask_of: function, photo index to uint8 (size, size) labels with 255 where uncertain.
         segmenter: one of segmenters.SEGMENTERS.
         size: side in pixels of what it sees.
+        reading: how masks are to be made with it, of postprocessing.masks.reading.
     """
     compute.seed_everything(run.settings.seed)
     model = compute.to_device(segmenters.initial(segmenter, run.settings))
@@ -214,5 +215,5 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
 
     make_batches = lambda g: data.batches(photos.trainval, batch_size, g)  # noqa: E731
     fit(run, model, adamw(model, lr=lr), make_batches, loss_of, epochs=epochs)
-    run.save(segmenters.checkpoint(model, segmenter, run.settings, size))
+    run.save(segmenters.checkpoint(model, segmenter, run.settings, size, reading))
     return model

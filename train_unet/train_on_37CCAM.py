@@ -20,6 +20,7 @@ SIZE = 128  # pixels a side it sees: what two cores can train; the published U-N
 EPOCHS = 20  # passes over trainval
 BATCH_SIZE = 8  # photos a step
 LR = 0.002  # learning rate of AdamW, where the cosine schedule starts
+SCALES = (1.0, 1.25, 1.5)  # of SIZE, for masks
 
 
 def main(settings):
@@ -29,8 +30,9 @@ def main(settings):
     run = runs.Run(settings)
     mask_of = masks.from_folder(photos, path / "masks", SIZE)
     training.train_segmenter(
-        run, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR
-    )
+        run, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR,
+        reading=masks.reading(SCALES),
+    )  # fmt: skip
     run.finish({}, "train_unet/evaluate_unet.py", model="train_on_37CCAM")
 
 

@@ -39,25 +39,25 @@ def main(settings):
     learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS) / folder
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
-    recipes = masks.with_and_without_crf(None, crf)
+    recipes, reading = masks.with_and_without_crf(None, crf), masks.reading(SCALES, crf, DILATE)
     run = runs.Run(settings, name=NAME)
     networks, scores = [], {}
     for number in range(1, ROUNDS + 1):
         part = run.part(f"round{number}")
         mask_of = masks.from_folder(photos, learned_from, SIZE)
         network = training.train_segmenter(
-            part, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR
-        )
+            part, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR,
+            reading=reading,
+        )  # fmt: skip
         networks.append(network)
         if number < ROUNDS:
             mean = segmenters.predictor(settings, photos, networks, SIZE, scales=SCALES)
             found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND)
             run.log(f"round {number}: " + ", ".join(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items()))
             scores[part.path.name], learned_from = found, part.path / folder
-    run.save(segmenters.checkpoint(network, SEGMENTER, settings, SIZE))
+    run.save(segmenters.checkpoint(network, SEGMENTER, settings, SIZE, reading))
     last = segmenters.predictor(settings, photos, [network], SIZE, scales=SCALES)
-    recipes["masks_final"] = masks.Recipe(refine=crf, dilation=DILATE)
-    scores |= scoring.make_and_score(run, photos, last, recipes)
+    scores |= scoring.make_and_score(run, photos, last, masks.recipes_of(reading, CRF))
     run.finish(scores)
 
 

@@ -30,14 +30,15 @@ def main(settings):
     photos = data.load(settings)
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
-    recipes = masks.with_and_without_crf(None, crf)
+    reading = masks.reading(SCALES, crf)
     run = runs.Run(settings)
     mask_of = masks.from_trimaps(photos, SIZE)
     model = training.train_segmenter(
-        run, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR
-    )
+        run, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR,
+        reading=reading,
+    )  # fmt: skip
     predict = segmenters.predictor(settings, photos, [model], SIZE, scales=SCALES)
-    scores = scoring.make_and_score(run, photos, predict, recipes)
+    scores = scoring.make_and_score(run, photos, predict, masks.recipes_of(reading, CRF))
     run.finish(scores)
 
 

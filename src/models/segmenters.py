@@ -119,25 +119,31 @@ def initial(name, settings):
     return untrained(name, settings.backbone)
 
 
-def checkpoint(model, name, settings, size):
-    """The plain dict from which `load` rebuilds a segmenter; `size` is the side it was trained at."""
+def checkpoint(model, name, settings, size, reading):
+    """The plain dict from which `load` rebuilds a segmenter.
+
+    Args:
+        size: side in pixels that it was trained at.
+        reading: how masks are made with it, of postprocessing.masks.reading.
+    """
     return {
         "network": "segmenter",
         "segmenter": name,
         "backbone": settings.backbone,
         "size": size,
+        "reading": reading,
         "state": model.state_dict(),
     }
 
 
 def load(path):
-    """Rebuild a segmenter: (model, side of the photos it was trained at)."""
+    """Rebuild a segmenter: (model, side of the photos it was trained at, how masks are made with it)."""
     saved = runs.load_tensors(path)
     if saved.get("network") != "segmenter":
         raise InputError(f"{path} holds a {saved.get('network')}, not a segmenter")
     model = untrained(saved["segmenter"], saved["backbone"])
     model.load_state_dict(saved["state"])
-    return model, saved["size"]
+    return model, saved["size"], saved["reading"]
 
 
 def predictor(settings, photos, networks, size, *, scales=(1.0,)):

@@ -1,7 +1,7 @@
 """From maps to masks at the photo's own size: threshold, dense CRF, dilation, palette PNG."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import numpy as np
@@ -86,10 +86,32 @@ class Recipe:
     dilation: float = 0.0
 
 
-def with_and_without_crf(threshold, refine, *, dilation=0.0):
+def with_and_without_crf(threshold, refine):
     """The recipes of a mask stage: masks/ and, with a crf.DenseCRF, masks_crf/."""
-    plain = {"masks": Recipe(threshold, dilation=dilation)}
-    return plain | {"masks_crf": Recipe(threshold, refine, dilation)} if refine else plain
+    plain = {"masks": Recipe(threshold)}
+    return plain | {"masks_crf": Recipe(threshold, refine)} if refine else plain
+
+
+def reading(scales, refine=None, dilation=0.0):
+    """How masks are made with a segmenter, a plain dict that travels in its checkpoint.
+
+    Args:
+        scales: of the side that it was trained at.
+        refine: crf.DenseCRF, or None for no dense CRF.
+        dilation: of `dilate`, after the CRF.
+    """
+    return {"scales": list(scales), "crf": refine and asdict(refine), "dilation": dilation}
+
+
+def recipes_of(reading, backend):
+    """The recipes of a segmenter's masks: masks/, refined masks_crf/ and dilated masks_final/, as far as it has them.
+
+    Args:
+        backend: of crf.DenseCRF.
+    """
+    refine = reading["crf"] and crf.DenseCRF(**reading["crf"] | {"backend": backend})
+    final = {"masks_final": Recipe(None, refine, reading["dilation"])} if reading["dilation"] else {}
+    return with_and_without_crf(None, refine) | final
 
 
 def dilate(prob, share):
