@@ -1,6 +1,7 @@
 """Run every experiment in order, then print their tables beside the published numbers, and draw the sheet.
 
 Run:    python reproduce.py                                    (Oxford-IIIT Pet and ImageNet ResNet-50, on a GPU)
+        python reproduce.py --photos data/pet_subset.txt --backbone mobilenet_v2      (the README's subset)
         python reproduce.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE
         make demo                                              (the drawn sample)
 Reads:  what the stages read; a finished stage is not run again, an interrupted one goes on
@@ -24,6 +25,8 @@ import experiments
 from src import cli, data, runs
 from src.report import pictures, tables
 
+PHOTOS = ""  # list of "name split" lines, such as data/pet_subset.txt: only these photos, in this split
+MAX_SIDE = 384  # pixels to which --photos shrinks the longer side of photos and trimaps
 SHORT = False  # fewer passes and one scale: the drawn sample in minutes on two cores
 ENSEMBLE_ONLY = False  # only the stages that Table 4 needs, for more seeds
 ABLATIONS = False  # also the stages that change one thing of Table 4
@@ -136,6 +139,9 @@ def report(settings, photos, chain):
 
 
 def main(settings):
+    if PHOTOS:
+        root = Path(settings.runs_root) / f"{Path(PHOTOS).stem}_{MAX_SIDE}"
+        settings.data_root = data.select(settings.data_root, PHOTOS, MAX_SIDE, root)
     photos = data.load(settings)
     chain = experiments.chain(photos.has_trimaps(), ENSEMBLE_ONLY, ABLATIONS)
     if LIST:

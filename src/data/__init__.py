@@ -3,5 +3,6 @@
 from src.data.augmentation import augment, batches, chunks, randomness, training_images
 from src.data.oxford_pets import load
 from src.data.photos import PhotoSet
+from src.data.subset import select
 
-__all__ = ["PhotoSet", "augment", "batches", "chunks", "load", "randomness", "training_images"]
+__all__ = ["PhotoSet", "augment", "batches", "chunks", "load", "randomness", "select", "training_images"]

@@ -35,10 +35,10 @@ def _load(settings, background, pixels):
     root = download.prepare(Path(settings.data_root), background)
     pets = root / "oxford-iiit-pet"
     lists = {split: pets / "annotations" / f"{split}.txt" for split in ("trainval", "test")}
-    rows = [(split, *row) for split, path in lists.items() for row in _read_list(path)]
+    rows = [(split, *row) for split, path in lists.items() for row in read_list(path)]
     paths = _match(pets / "images", [name for _, name, _, _ in rows], settings.skip_bad_photos)
     rows = [row for row in rows if row[1] in paths]
-    scenes = _scenes(root / "background") if background else []
+    scenes = scenes_of(root / "background") if background else []
     open_cache = cache.decoded if pixels else cache.unread
     good, pet_pixels = open_cache([paths[row[1]] for row in rows], settings)
     rows = [row for row, ok in zip(rows, good, strict=True) if ok]
@@ -66,7 +66,7 @@ def _load(settings, background, pixels):
     )
 
 
-def _read_list(path):
+def read_list(path):
     """(name, class id, species id) of each line of an Oxford-IIIT Pet list; # starts a comment."""
     if not path.is_file():
         raise InputError(f"no label list {path}")
@@ -100,7 +100,7 @@ def _match(folder, names, skip):
     return {name: there[name] for name in names if name in there}
 
 
-def _scenes(folder):
+def scenes_of(folder):
     """Photos anywhere below the background folder."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES) if folder.is_dir() else []
     if not found:

@@ -1,0 +1,86 @@
+"""A part of an Oxford-IIIT Pet data root, with a split of its own and smaller photos, as a data root."""
+
+import os
+import shutil
+from pathlib import Path
+
+from PIL import Image
+
+from src import InputError, compute, count_of, few
+from src.data import download, oxford_pets
+
+
+def select(root, photos, max_side, target):
+    """Lay out the photos that a list names, unless `target` is there already; the folder appears when it is whole.
+
+    Args:
+        root: data root with oxford-iiit-pet/ and, for the background scenes, background/.
+        photos: text file of "name split" lines, split being trainval or test.
+        max_side: photos and trimaps are shrunk to this many pixels on the longer side; smaller ones stay.
+        target: data root to make.
+
+    Returns:
+        target.
+
+    Raises:
+        InputError: the list is missing or wrong, or names photos that are not there.
+    """
+    if target.is_dir():
+        return target
+    pets = download.prepare(Path(root), background=True) / "oxford-iiit-pet"
+    rows = [
+        row for split in ("trainval", "test") for row in oxford_pets.read_list(pets / "annotations" / f"{split}.txt")
+    ]
+    known = {name: (breed, species) for name, breed, species in rows}
+    wanted = _read(Path(photos))
+    paths = {path.stem: path for path in (pets / "images").iterdir() if path.suffix.lower() in oxford_pets.SUFFIXES}
+    missing = [name for name in wanted if name not in known or name not in paths]
+    if missing:
+        raise InputError(f"{pets} lacks {count_of(missing, 'photo')} of {photos}: {few(missing)}")
+    part = target.with_name(target.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    images, annotations = (part / "oxford-iiit-pet" / folder for folder in ("images", "annotations"))
+    for folder in (images, annotations / "trimaps", part / "background"):
+        folder.mkdir(parents=True)
+    jobs = [(paths[name], images / f"{name}.png", Image.Resampling.BICUBIC) for name in wanted]
+    trimaps = [
+        (pets / "annotations" / "trimaps" / f"{name}.png", annotations / "trimaps" / f"{name}.png") for name in wanted
+    ]
+    jobs += [(*pair, Image.Resampling.NEAREST) for pair in trimaps if pair[0].is_file()]
+    scenes = oxford_pets.scenes_of(pets.parent / "background") if (pets.parent / "background").is_dir() else []
+    jobs += [
+        (path, part / "background" / f"{k}_{path.stem}.png", Image.Resampling.BICUBIC) for k, path in enumerate(scenes)
+    ]
+    with compute.threads() as pool:
+        list(compute.progress(pool.map(lambda job: _shrink(*job, max_side), jobs), "selecting photos", total=len(jobs)))
+    for split in ("trainval", "test"):
+        lines = [f"{name} {' '.join(known[name])} 1\n" for name, found in wanted.items() if found == split]
+        (annotations / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+    os.replace(part, target)
+    return target
+
+
+def _read(path):
+    """dict name -> split of a list."""
+    if not path.is_file():
+        raise InputError(f"no list of photos {path}")
+    found = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        name, _, split = line.strip().partition(" ")
+        if name and split not in ("trainval", "test"):
+            raise InputError(f"{path}, line {number}: expected 'name trainval' or 'name test', found {line!r}")
+        found |= {name: split} if name else {}
+    return found
+
+
+def _shrink(source, target, resampling, max_side):
+    """Save an image, at most max_side pixels on the longer side, as PNG; grey trimaps stay grey."""
+    try:
+        with Image.open(source) as image:
+            image = image if resampling == Image.Resampling.NEAREST else image.convert("RGB")
+            scale = max_side / max(image.size)
+            if scale < 1:
+                image = image.resize([max(1, round(side * scale)) for side in image.size], resampling)
+            image.save(target, format="PNG")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{source.name}: {error}") from None
