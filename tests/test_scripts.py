@@ -63,6 +63,7 @@ def test_help_as_a_user_types_it():
         ("train_ccam/train_ccam.py", ["--weights", "/no/such.pth"], "no such weights file: /no/such.pth"),
         ("train_ccam/train_ccam.py", ["--data-root", "/no/where"], "no data root /no/where"),
         ("train_ccam/evaluate_ccam.py", ["--method", "gradcam"], "unknown method 'gradcam'; one of ccam, ccam_ecs"),
+        ("train_ccam/evaluate_ccam.py", ["--crf", "other"], "unknown crf 'other'; one of lattice, pydensecrf"),
         ("train_unet/train_on_gt.py", ["--segmenter", "wnet"], "unknown segmenter 'wnet'; one of unet"),
     ],
 )  # fmt: skip

@@ -47,11 +47,11 @@ def member(name, settings, photos):
 
 
 def main(settings):
-    photos = data.load(settings)
-    predict = ensemble.predictor([member(name, settings, photos) for name in MEMBERS], threshold=THRESHOLD)
     crf = DenseCRF(
         bilateral_sxy=BILATERAL_SXY, bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF
     )
+    photos = data.load(settings)
+    predict = ensemble.predictor([member(name, settings, photos) for name in MEMBERS], threshold=THRESHOLD)
     recipes = masks.with_and_without_crf(None, crf)
     run = runs.Run(settings, name=NAME)
     scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND)

@@ -28,11 +28,11 @@ BILATERAL_COMPAT = 4.0  # weight of that pull
 
 
 def main(settings):
+    crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     method = methods.get(METHOD, starts_from=["ccam"])
     photos = data.load(settings)
     start = runs.checkpoint(settings, runs.find_script("train_ccam/train_{}.py", method=METHOD), init=INIT)
     predict = method.predictor(settings, photos, start, scales=SCALES)
-    crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     recipes = masks.with_and_without_crf(THRESHOLD, REFINE and crf)
     run = runs.Run(settings, method=METHOD, init=INIT)
     scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND)

@@ -28,10 +28,10 @@ BILATERAL_COMPAT = 4.0  # weight of that pull
 
 
 def main(settings):
+    crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos = data.load(settings)
     start = runs.checkpoint(settings, runs.find_script("train_class_specific_ccam/train_ccam_on_{}.py", model=MODEL))
     predict = class_specific_ccam.predictor(settings, photos, start, scales=SCALES)
-    crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     recipes = masks.with_and_without_crf(THRESHOLD, REFINE and crf)
     run = runs.Run(settings, model=MODEL)
     scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND)

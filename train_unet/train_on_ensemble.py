@@ -34,11 +34,11 @@ DILATE = 0.008  # of the longer side: the trimaps' border counts as pet, and mas
 
 
 def main(settings):
+    crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos = data.load(settings)
     folder = "masks_crf" if REFINE else "masks"
     learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS) / folder
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
-    crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     recipes, reading = masks.with_and_without_crf(None, crf), masks.reading(SCALES, crf, DILATE)
     run = runs.Run(settings, name=NAME)
     networks, scores = [], {}

@@ -27,9 +27,9 @@ BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like co
 
 
 def main(settings):
+    crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos = data.load(settings)
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
-    crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     reading = masks.reading(SCALES, crf)
     run = runs.Run(settings)
     mask_of = masks.from_trimaps(photos, SIZE)
