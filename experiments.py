@@ -52,6 +52,11 @@ class Experiment:
         return COSTS[self.script.rpartition("/")[2].removesuffix(".py")]
 
     @property
+    def only_scores(self):
+        """Whether nobody needs its masks of trainval: no stage reads them, and Table 4 does not score them."""
+        return "/evaluate_" in self.script and not any(cell.table == TABLE4 for cell in self.cells)
+
+    @property
     def name(self):
         """Name of its run directory."""
         return runs.stage_name(self.script, **self.variant)
@@ -89,7 +94,7 @@ SHORT_ENSEMBLE = (*ONE_SCALE, "--members", "ccam pretrained")  # the others' net
 MEMBERS = ("train_ccam_pretrained", "train_ccam_cat_dog_bg", "train_ccam_37_bg",
            "train_ccam_on_specific_cat_dog", "train_ccam_on_specific_37_class")  # fmt: skip
 SHORT_UNET = ("--size", "64", "--epochs", "10")
-SHORT_SEGMENTER = ("--size", "64", "--epochs", "6", *ONE_SCALE)
+SHORT_SEGMENTER = ("--epochs", "6", *ONE_SCALE)
 
 
 def on_classifier(init):

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 import experiments
 from src import cli, data, runs
-from src.report import pictures, tables
+from src.report import pictures, results, tables
 
 PHOTOS = ""  # list of "name split" lines, such as data/pet_subset.txt: only these photos, in this split
 MAX_SIDE = 384  # pixels to which --photos shrinks the longer side of photos and trimaps
@@ -31,6 +31,8 @@ SHORT = False  # fewer passes and one scale: the drawn sample in minutes on two 
 ENSEMBLE_ONLY = False  # only the stages that Table 4 needs, for more seeds
 ABLATIONS = False  # also the stages that change one thing of Table 4
 LIST = False  # only show the stages with state, score and minutes
+TEST_ONLY = False  # stages whose masks nobody reads make and score those of the test photos alone
+RESULTS = ""  # folder in which seed<N>.json gathers the summaries of the finished stages
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
 
 
@@ -48,6 +50,7 @@ def directory(settings, experiment):
 def run_stage(processes, settings, experiment):
     """Run an experiment's script; ends the program with the script's exit code if that is not 0."""
     words = [*runs.arguments(settings, **experiment.variant), *(experiment.short if SHORT else ()), *experiment.flags]
+    words += ["--test-only"] if TEST_ONLY and experiment.only_scores else []
     words += ["--overwrite"] if settings.overwrite else []
     stage = processes.Process(target=run_script, args=([str(cli.ROOT / experiment.script), *words], VERBOSE))
     stage.start()
@@ -78,7 +81,7 @@ def run_all(settings, chain):
         path = directory(settings, experiment)
         bar.set_description_str(experiment.name + time_left(ahead, spent, cost))
         if experiment.name in done:
-            runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size"))
+            runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size", "passes"))
         else:
             run_stage(processes, settings, experiment)
             ahead -= experiment.cost
@@ -88,6 +91,8 @@ def run_all(settings, chain):
         took = "finished before" if experiment.name in done else f"{seconds / 60:.1f} min"
         line = f"{experiment.name}: {tables.stage_score(path)}{took}{time_left(ahead, spent, cost)}"
         tqdm.write(f"[{number}/{len(chain)}] {line}")
+        if RESULTS:
+            results.keep(RESULTS, settings.runs_root, settings.seed, [e.name for e in chain])
     bar.close()
 
 
@@ -123,16 +128,16 @@ def caption(settings, photos):
 
 def report(settings, photos, chain):
     """All tables as Markdown."""
-    found = []
+    found, there = [], results.of_runs(settings.runs_root)
     if not ENSEMBLE_ONLY:
         found.append(caption(settings, photos))
-        found += [tables.grid(settings, t, columns, experiments.cells(t)) for t, columns in experiments.TABLES.items()]
-        found.append(tables.all_figures(settings, [cell for t in experiments.TABLES for cell in experiments.cells(t)]))
+        found += [tables.grid(there, t, columns, experiments.cells(t)) for t, columns in experiments.TABLES.items()]
+        found.append(tables.all_figures(there, [cell for t in experiments.TABLES for cell in experiments.cells(t)]))
     steps = experiments.cells(experiments.TABLE4)
     ratio = ("final masks / bound", experiments.FINAL, experiments.BOUND)
-    found.append(tables.steps(settings, experiments.TABLE4, steps, ratio))
+    found.append(tables.steps(there, experiments.TABLE4, steps, ratio))
     ablations = experiments.cells(experiments.CHANGES)
-    found.append(tables.changes(settings, experiments.CHANGES, ablations, compared_with=steps))
+    found.append(tables.changes(there, experiments.CHANGES, ablations, compared_with=steps))
     paths = [directory(settings, e) for e in chain]
     found.append(tables.costs(paths, len(photos.trainval) + len(photos.test)))
     return "\n".join(filter(None, found))

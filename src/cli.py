@@ -19,10 +19,13 @@ WEIGHTS = "imagenet"  # imagenet (downloaded by torchvision), random, or a file
 IMAGE_SIZE = 224  # pixels a side that the networks see
 AMP = True  # bf16 autocast where the hardware multiplies bf16 faster than fp32
 SYNC_BATCHNORM = False  # under torchrun on GPUs: BatchNorm of the whole batch in place of each process's part
+PASSES = 1.0  # of every training, as a multiple of its EPOCHS: many photos want fewer
 SKIP_BAD_PHOTOS = False  # leave unreadable or unlabelled photos out instead of stopping
 OVERWRITE = False  # start a finished or changed run anew
 
-LEAST = {"IMAGE_SIZE": 32, "SIZE": 32, "EPOCHS": 1, "ROUNDS": 1, "BATCH_SIZE": 1, "DILATE": 0, "IGNORE_BAND": 0}
+LEAST = {
+    "IMAGE_SIZE": 32, "SIZE": 32, "EPOCHS": 1, "ROUNDS": 1, "BATCH_SIZE": 1, "DILATE": 0, "IGNORE_BAND": 0, "PASSES": 0,
+}  # fmt: skip
 
 
 def constants(script):
@@ -71,7 +74,7 @@ def override(script, argv=None):
 
     Returns:
         SimpleNamespace with the shared settings in lower case (data_root, runs_root, seed, backbone, weights,
-        image_size, amp, sync_batchnorm, skip_bad_photos, overwrite), `script` (its path), `constants` (its own,
+        image_size, amp, sync_batchnorm, passes, skip_bad_photos, overwrite), `script` (its path), `constants` (its own,
         resolved), and `upstreams` (filled by runs.upstream).
 
     A misspelt flag or a value of the wrong type ends the program with one line and exit code 2.
@@ -97,8 +100,9 @@ def override(script, argv=None):
     for name in values.keys() & LEAST.keys():
         if values[name] < LEAST[name]:
             parser.error(f"argument --{name.lower().replace('_', '-')}: at least {LEAST[name]}")
-    if values.get("SIZE", 16) % 16:
-        parser.error("argument --size: a multiple of 16, the networks' stride")
+    for name in ("IMAGE_SIZE", "SIZE"):
+        if values.get(name, 16) % 16:
+            parser.error(f"argument --{name.lower().replace('_', '-')}: a multiple of 16, the networks' stride")
     return settings
 
 

@@ -81,7 +81,12 @@ def fast_bf16():
 
 def autocast(settings):
     """Context of the forward pass: bf16 where --amp and the hardware allow it, otherwise fp32."""
-    return torch.autocast(device().type, dtype=torch.bfloat16, enabled=settings.amp and fast_bf16())
+    return torch.autocast(device().type, dtype=torch.bfloat16, enabled=precision(settings) == "bf16")
+
+
+def precision(settings):
+    """What networks compute in: "bf16" or "fp32"."""
+    return "bf16" if settings.amp and fast_bf16() else "fp32"
 
 
 def full_precision():

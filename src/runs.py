@@ -256,10 +256,12 @@ class Run:
                 self.log(f"{split}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
         for path in self.path.rglob("resume.pt"):  # of its parts, too
             path.unlink()
+        config = read_json(self.path / "config.json")
         write_json(
             self.path / "summary.json",
             {"stage": self.stage, "seed": self.settings.seed, "seconds": seconds,
-             "peak_memory_mb": peak and round(peak / 2**20), "metrics": scores},
+             "peak_memory_mb": peak and round(peak / 2**20), "precision": compute.precision(self.settings),
+             "commit": config["commit"], "device": config["device"], "metrics": scores},
         )  # fmt: skip
         self.log(f"done in {seconds:.0f} s: {self.path}")
         if next_script:

@@ -52,8 +52,8 @@ def score(run, photos, folders):
     """Score the mask folders of a run.
 
     Returns:
-        dict "test" and "trainval" for masks/, "test_<x>" and so on for masks_<x>/ -> metrics.summarise.
-        Empty without trimaps.
+        dict "test" and "trainval" for masks/, "test_<x>" and so on for masks_<x>/ -> metrics.summarise, and of test
+        `by_class`. Empty without trimaps.
     """
     if not photos.has_trimaps():
         run.log("no trimaps here: masks are made but not scored")
@@ -61,8 +61,22 @@ def score(run, photos, folders):
     for folder in folders:
         for split, index in splits(photos).items():
             key = split + folder.removeprefix("masks")
-            scores[key] = metrics.summarise(confusions(photos, index, run.path / folder))
+            counts = confusions(photos, index, run.path / folder)
+            scores[key] = metrics.summarise(counts)
+            if split == "test":
+                scores[key]["by_class"] = by_class(photos, index, counts)
     return scores
+
+
+def by_class(photos, index, counts):
+    """dict name of the breed -> [photos, mean IoU with border = pet, and with the border ignored] of `confusions`."""
+    both = [metrics.per_photo_iou(counts, border) for border in ("pet", "ignored")]
+    found = {}
+    for number, name in enumerate(photos.breed_names):
+        own = photos.breeds[index] == number
+        if own.any():
+            found[name] = [int(own.sum()), *(round(float(iou[own].mean()), 4) for iou in both)]
+    return found
 
 
 def covered(photos, index, folders):

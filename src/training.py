@@ -26,7 +26,7 @@ def fit(run, model, optimizer, make_batches, loss_of, *, epochs, find_unused_par
         make_batches: function, torch.Generator to the list of batches of one epoch.
         loss_of: function, (network, batch, torch.Generator) to a dict of scalar tensors; "loss" is minimised. The
             network is the model, or DistributedDataParallel around it; `distributed` says how a loss is shared out.
-        epochs: passes over the data.
+        epochs: passes over the data where --passes is 1.
         find_unused_parameters: see distributed.parallel.
 
     Raises:
@@ -36,6 +36,7 @@ def fit(run, model, optimizer, make_batches, loss_of, *, epochs, find_unused_par
         model, sync_batchnorm=run.settings.sync_batchnorm, find_unused_parameters=find_unused_parameters
     )
     rates = [group["lr"] for group in optimizer.param_groups]
+    epochs = max(1, round(epochs * run.settings.passes))
     done, state = 0, run.resume()
     if state:
         model.load_state_dict(state["model"])

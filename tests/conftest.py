@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("train_*/*.py"))
 ONE_SCALE = ["--scales", "1.0"]
 TINY_FLAGS = {  # by the beginning of a script's name, the first that fits
-    "train_on_ensemble_gt": ["--epochs", "1", "--size", "48", *ONE_SCALE],
-    "train_on_ensemble": ["--epochs", "1", "--rounds", "2", "--size", "48", *ONE_SCALE],
+    "train_on_ensemble_gt": ["--epochs", "1", *ONE_SCALE],
+    "train_on_ensemble": ["--epochs", "1", "--rounds", "2", *ONE_SCALE],
     "train_on": ["--epochs", "1", "--size", "48"],
     "train": ["--epochs", "1"],
     "evaluate_unet": [],
@@ -66,7 +66,7 @@ def settings(data_root, tmp_path):
     """What cli.override returns, for calling functions of src directly."""
     return SimpleNamespace(
         data_root=data_root, runs_root=tmp_path / "runs", seed=0, backbone="resnet18", weights="random", image_size=48,
-        amp=False, sync_batchnorm=False, skip_bad_photos=False, overwrite=False,
+        amp=False, sync_batchnorm=False, passes=1.0, skip_bad_photos=False, overwrite=False,
         script=ROOT / "train_ccam" / "train_ccam.py", constants={}, upstreams={},
     )  # fmt: skip
 

@@ -22,7 +22,7 @@ def stages(monkeypatch, settings):
         ran.append(experiment.name)
         path = reproduce.directory(settings, experiment)
         path.mkdir(parents=True)
-        names = ("data_root", "backbone", "weights", "image_size")
+        names = ("data_root", "backbone", "weights", "image_size", "passes")
         runs.write_json(path / "config.json", {"settings": {name: getattr(settings, name) for name in names}})
         runs.write_json(path / "summary.json", {"seconds": 30, "metrics": SCORES.get(experiment.name, {})})
 

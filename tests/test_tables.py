@@ -5,7 +5,7 @@ import pytest
 import experiments
 import reproduce
 from src import data, runs
-from src.report import tables
+from src.report import results, tables
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_mean_and_deviation_over_seeds(settings, finished):
     finished("train_on_ensemble", 1, scores(84, 86, "_final") | {"round1": scores(71, 71)})
     finished("train_on_ensemble_gt", 0, scores(100, 90) | scores(100, 90, "_crf"))
     ratio = ("final masks / bound", experiments.FINAL, experiments.BOUND)
-    text = tables.steps(settings, "Table 4", experiments.cells(experiments.TABLE4), ratio)
+    text = tables.steps(results.of_runs(settings.runs_root), "Table 4", experiments.cells(experiments.TABLE4), ratio)
     assert row(text, experiments.FINAL) == ["82.0 ± 2.8", "87.0 ± 2.8", "84.0 ± 2.8", "89.0 ± 2.8", "2"]
     assert row(text, "segmenter trained on them, round 1")[2:] == ["71.5 ± 0.7", "76.5 ± 0.7", "2"]
     assert row(text, "final masks / bound") == ["0.800", "0.810", "0.911", "0.916", "1"]
@@ -50,7 +50,7 @@ def test_ablations_stand_beside_the_same_seeds(settings, finished):
     finished("train_on_ensemble", 0, {"round1": scores(80, 80, "_crf")})
     finished("train_on_ensemble_no_crf", 0, scores(78, 79, "_crf"))
     ablations, table4 = (experiments.cells(table) for table in (experiments.CHANGES, experiments.TABLE4))
-    text = tables.changes(settings, "One thing changed", ablations, table4)
+    text = tables.changes(results.of_runs(settings.runs_root), "One thing changed", ablations, table4)
     assert "without the scale 1.5" not in text  # that was not run
     changed = row(text, "first masks: threshold 0.25 in place of Otsu's")
     assert changed == ["69.0 (-1.0)", "74.0 (-1.0)", "75.0 (+3.0)", "80.0 (+3.0)", "1"]
@@ -107,5 +107,5 @@ def test_an_ablation_of_other_seeds_stands_alone(settings, finished):
     finished("ensemble_masks", 0, scores(70, 72, "_crf"))
     finished("ensemble_masks_fixed", 1, scores(69, 75, "_crf"))
     ablations, table4 = (experiments.cells(table) for table in (experiments.CHANGES, experiments.TABLE4))
-    text = tables.changes(settings, "One thing changed", ablations, table4)
+    text = tables.changes(results.of_runs(settings.runs_root), "One thing changed", ablations, table4)
     assert row(text, "first masks: threshold 0.25 in place of Otsu's") == ["69.0", "74.0", "75.0", "80.0", "1"]

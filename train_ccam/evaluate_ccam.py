@@ -21,6 +21,7 @@ INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: what 
 SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
 THRESHOLD = 0.25  # of the map in [0, 1]; the pet is above it
 IGNORE_BAND = 0.0  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
+TEST_ONLY = False  # no masks of trainval photos: no later stage reads them
 REFINE = False  # also refine every mask with the dense CRF
 CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_SRGB = 10.0  # grey levels: colour distance over which neighbours still pull at each other
@@ -30,7 +31,7 @@ BILATERAL_COMPAT = 4.0  # weight of that pull
 def main(settings):
     crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     method = methods.get(METHOD, starts_from=["ccam"])
-    photos = data.load(settings)
+    photos = data.load(settings, test_only=TEST_ONLY)
     start = runs.checkpoint(settings, runs.find_script("train_ccam/train_{}.py", method=METHOD), init=INIT)
     predict = method.predictor(settings, photos, start, scales=SCALES)
     recipes = masks.with_and_without_crf(THRESHOLD, REFINE and crf)

@@ -16,12 +16,13 @@ from src.models import segmenters
 from src.postprocessing import masks
 
 MODEL = "train_on_37CCAM_CRF"  # a script of this folder that trains: train_on_...
+TEST_ONLY = False  # no masks of trainval photos
 CRF = "lattice"  # or pydensecrf, where the package is installed
 
 
 def main(settings):
     check_choice("model", MODEL, sorted(path.stem for path in Path(__file__).parent.glob("train_on_*.py")))
-    photos = data.load(settings)
+    photos = data.load(settings, test_only=TEST_ONLY)
     model, size, reading = segmenters.load(runs.checkpoint(settings, f"train_unet/{MODEL}.py"))
     model = compute.to_device(model).eval()
     predict = segmenters.predictor(settings, photos, [model], size, scales=reading["scales"])

@@ -21,11 +21,10 @@ NAME = ""  # of an ablation, part of the run directory's name
 MASKS = ""  # NAME of the ensemble_masks run to learn from
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet or one of torchvision's
 ROUNDS = 3  # each trains a new network on the masks of the mean of those before
-SIZE = 224  # pixels a side it sees
 EPOCHS = 8  # passes over trainval a round
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
-SCALES = (1.0, 1.25, 1.5)  # of SIZE, for masks
+SCALES = (1.0, 1.25, 1.5)  # of --image-size, for masks
 REFINE = True  # rounds learn from masks refined by the dense CRF
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 do not train the next round
 CRF = "lattice"  # or pydensecrf, where the package is installed
@@ -35,7 +34,7 @@ DILATE = 0.008  # of the longer side: the trimaps' border counts as pet, and mas
 
 def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
-    photos = data.load(settings)
+    photos, side = data.load(settings), settings.image_size
     folder = "masks_crf" if REFINE else "masks"
     learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS) / folder
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
@@ -44,19 +43,19 @@ def main(settings):
     networks, scores = [], {}
     for number in range(1, ROUNDS + 1):
         part = run.part(f"round{number}")
-        mask_of = masks.from_folder(photos, learned_from, SIZE)
+        mask_of = masks.from_folder(photos, learned_from, side)
         network = training.train_segmenter(
-            part, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR,
+            part, photos, mask_of, segmenter=SEGMENTER, size=side, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR,
             reading=reading,
         )  # fmt: skip
         networks.append(network)
         if number < ROUNDS:
-            mean = segmenters.predictor(settings, photos, networks, SIZE, scales=SCALES)
+            mean = segmenters.predictor(settings, photos, networks, side, scales=SCALES)
             found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND)
             run.log(f"round {number}: " + ", ".join(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items()))
             scores[part.path.name], learned_from = found, part.path / folder
-    run.save(segmenters.checkpoint(network, SEGMENTER, settings, SIZE, reading))
-    last = segmenters.predictor(settings, photos, [network], SIZE, scales=SCALES)
+    run.save(segmenters.checkpoint(network, SEGMENTER, settings, side, reading))
+    last = segmenters.predictor(settings, photos, [network], side, scales=SCALES)
     scores |= scoring.make_and_score(run, photos, last, masks.recipes_of(reading, CRF))
     run.finish(scores)
 

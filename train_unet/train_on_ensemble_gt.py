@@ -17,27 +17,26 @@ from src.postprocessing import masks
 from src.postprocessing.crf import DenseCRF
 
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet or one of torchvision's
-SIZE = 224  # pixels a side it sees
 EPOCHS = 8  # passes over trainval
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
-SCALES = (1.0, 1.25, 1.5)  # of SIZE, for masks
+SCALES = (1.0, 1.25, 1.5)  # of --image-size, for masks
 CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
 
 
 def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
-    photos = data.load(settings)
+    photos, side = data.load(settings), settings.image_size
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
     reading = masks.reading(SCALES, crf)
     run = runs.Run(settings)
-    mask_of = masks.from_trimaps(photos, SIZE)
+    mask_of = masks.from_trimaps(photos, side)
     model = training.train_segmenter(
-        run, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR,
+        run, photos, mask_of, segmenter=SEGMENTER, size=side, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR,
         reading=reading,
     )  # fmt: skip
-    predict = segmenters.predictor(settings, photos, [model], SIZE, scales=SCALES)
+    predict = segmenters.predictor(settings, photos, [model], side, scales=SCALES)
     scores = scoring.make_and_score(run, photos, predict, masks.recipes_of(reading, CRF))
     run.finish(scores)
 

@@ -1,6 +1,7 @@
 """The Oxford-IIIT Pet layout: label lists, images and trimaps below one folder, background photos beside it."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,14 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SPECIES = {"1": "cat", "2": "dog"}  # as the dataset's lists number them
 
 
-def load(settings, background=False, pixels=True):
+def load(settings, background=False, pixels=True, test_only=False):
     """Open the photos of settings.data_root, decoding them into the cache the first time.
 
     Args:
         settings: of cli.override; data_root, runs_root, image_size and skip_bad_photos are used.
         background: also load the pet-free photos of <data_root>/background.
         pixels: decode the photos; whoever wants only names and trimaps need not wait for that.
+        test_only: leave trainval empty, for stages that only score.
 
     Returns:
         PhotoSet. Labels come from annotations/trainval.txt and test.txt; trimaps are not touched.
@@ -28,7 +30,8 @@ def load(settings, background=False, pixels=True):
         InputError: no dataset there, lists and photos do not match, or photos cannot be read.
     """
     with distributed.main_process_first():
-        return _load(settings, background, pixels)
+        photos = _load(settings, background, pixels)
+    return replace(photos, trainval=photos.trainval[:0]) if test_only else photos
 
 
 def _load(settings, background, pixels):

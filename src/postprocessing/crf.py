@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from PIL import Image
 
 from src import InputError, check_choice, compute
 from src.postprocessing.permutohedral import Lattice
@@ -21,6 +22,7 @@ class DenseCRF:
     """Constants of the CRF: kernel widths in pixels (sxy) and grey levels (srgb), their weights (compat).
 
     Args:
+        max_side: photos with a longer side are refined at this one, so that widths in pixels suit photos of any size.
         backend: "lattice" runs on the CPU and on CUDA, several photos at once; "pydensecrf" on one core.
 
     Raises:
@@ -33,6 +35,7 @@ class DenseCRF:
     bilateral_srgb: float = 5
     bilateral_compat: float = 10
     iterations: int = 10
+    max_side: int = 512
     backend: str = "lattice"
 
     def __post_init__(self):
@@ -72,9 +75,29 @@ def refine(images, probabilities, constants):
     Returns:
         list of float32 (H, W) arrays in [0, 1].
     """
+    shapes = [prob.shape for prob in probabilities]
+    sizes = [_at_most(constants.max_side, *shape) for shape in shapes]
+    images = [_resize(image, *size) for image, size in zip(images, sizes, strict=True)]
+    probabilities = [_resize(prob, *size) for prob, size in zip(probabilities, sizes, strict=True)]
     if constants.backend == "pydensecrf":
-        return [_refine_one(image, prob, constants) for image, prob in zip(images, probabilities, strict=True)]
-    return _refine_on_lattice(images, probabilities, constants)
+        found = [_refine_one(image, prob, constants) for image, prob in zip(images, probabilities, strict=True)]
+    else:
+        found = _refine_on_lattice(images, probabilities, constants)
+    return [_resize(prob, *shape) for prob, shape in zip(found, shapes, strict=True)]
+
+
+def _at_most(side, height, width):
+    """Height and width, shrunk alike until neither is over `side`."""
+    scale = min(1, side / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _resize(image, height, width):
+    """uint8 (H, W, 3) or float (H, W) at another size, antialiased; the same object where it has that size."""
+    if image.shape[:2] == (height, width):
+        return image
+    image = image if image.ndim == 3 else image.astype(np.float32)
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 @torch.inference_mode()

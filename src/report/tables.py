@@ -3,8 +3,6 @@
 A cell has `row`, `column`, `score` (key in summary.json's metrics with {} for the split), `published` and `beside`.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from src import runs
@@ -22,15 +20,15 @@ def markdown(head, rows):
     return "\n".join(f"| {' | '.join(map(str, row))} |" for row in [head, ["---"] * len(head), *rows]) + "\n"
 
 
-def results(settings, name, key):
-    """dict seed -> scores under a key ("a/b": b of part a) of the finished runs of this name."""
+def scores_of(summaries, name, key):
+    """dict seed -> scores under a key ("a/b": b of part a) of the runs of this name, of `results`."""
     found = {}
-    for path in sorted((Path(settings.runs_root) / name).glob("seed*/summary.json")):
-        scores = runs.read_json(path)["metrics"]
+    for seed, of_runs in summaries.items():
+        scores = of_runs.get(name, {}).get("metrics", {})
         for part in key.split("/"):
             scores = scores.get(part, {})
         if scores:
-            found[path.parent.name] = scores
+            found[seed] = scores
     return found
 
 
@@ -58,21 +56,21 @@ def percent(scored, names):
     return 100 * np.array([[scores[name] for name in names] for scores in scored.values()])
 
 
-def grid(settings, title, columns, cells):
+def grid(summaries, title, columns, cells):
     """Test IoU / Dice of cells = [(run's name, cell)] by row and column, the published figure in brackets."""
     rows = {cell.row: dict.fromkeys(columns, "") for _, cell in cells}
     for name, cell in cells:
-        scored = results(settings, name, cell.score.format("test"))
+        scored = scores_of(summaries, name, cell.score.format("test"))
         ours = f"**{' / '.join(mean(percent(scored, ('pet_iou', 'pet_dice'))))}**" if scored else "not scored"
         rows[cell.row][cell.column] = f"{ours} ({cell.published})"
     return markdown([title, *columns], [[row, *texts.values()] for row, texts in rows.items()])
 
 
-def all_figures(settings, cells):
+def all_figures(summaries, cells):
     """Every figure on test of cells = [(run's name, cell)], each run once, over the seeds that are there."""
     rows = []
     for name, key in dict.fromkeys((name, cell.score.format("test")) for name, cell in cells):
-        if scored := results(settings, name, key):
+        if scored := scores_of(summaries, name, key):
             iou, *rest = mean(percent(scored, FIGURES.values()), 2)
             low, high = percent(scored, ["pet_iou_ci95"]).mean(axis=(0, 1))
             rows.append([f"{name}, {key}", f"{iou} ({low:.1f} to {high:.1f})", *rest, len(scored)])
@@ -80,9 +78,9 @@ def all_figures(settings, cells):
     return markdown(head, rows)
 
 
-def both_splits(settings, name, score):
+def both_splits(summaries, name, score):
     """dict seed -> IoU of trainval, the same with the border ignored, and both of test, in %, (4,) arrays."""
-    trainval, test = (results(settings, name, score.format(split)) for split in ("trainval", "test"))
+    trainval, test = (scores_of(summaries, name, score.format(split)) for split in ("trainval", "test"))
     return {
         seed: 100 * np.array([scored[seed][reading] for scored in (trainval, test) for reading in READINGS])
         for seed in trainval.keys() & test.keys()
@@ -100,24 +98,24 @@ def _seeds_row(text, found, digits=1, beside=None):
     return [text, *texts, len(found)]
 
 
-def steps(settings, title, cells, ratio):
+def steps(summaries, title, cells, ratio):
     """IoU of both splits in both readings, a row a cell; the last row is the ratio of two rows.
 
     Args:
         cells: [(run's name, cell)].
         ratio: (text, row above, row below).
     """
-    found = {cell.row: both_splits(settings, name, cell.score) for name, cell in cells}
+    found = {cell.row: both_splits(summaries, name, cell.score) for name, cell in cells}
     text, above, below = ratio
     ratios = {seed: found[above][seed] / found[below][seed] for seed in found[above].keys() & found[below].keys()}
     rows = [_seeds_row(row, seeds) for row, seeds in found.items()]
     return markdown(_head(title), [*rows, _seeds_row(text, ratios, digits=3)])
 
 
-def changes(settings, title, cells, compared_with):
+def changes(summaries, title, cells, compared_with):
     """Ablations, cells = [(run's name, cell)], that were run, beside the rows of `compared_with` that they change."""
-    on = {cell.row: both_splits(settings, name, cell.score) for name, cell in compared_with}
-    found = [(cell, both_splits(settings, name, cell.score)) for name, cell in cells]
+    on = {cell.row: both_splits(summaries, name, cell.score) for name, cell in compared_with}
+    found = [(cell, both_splits(summaries, name, cell.score)) for name, cell in cells]
     rows = [_seeds_row(cell.row, seeds, beside=on[cell.beside]) for cell, seeds in found if seeds]
     return markdown(_head(title), rows) if rows else ""
 

@@ -1,0 +1,35 @@
+"""What finished runs say, gathered: of a runs root, or of a folder with one JSON file a seed that is kept in git.
+
+Both are read as {"seed0": {name of the run: its summary}}.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from src import runs
+
+
+def of_runs(runs_root):
+    """The summaries of all finished runs of a runs root."""
+    found = {}
+    for path in sorted(Path(runs_root).glob("*/seed*/summary.json")):
+        name, seed = path.parts[-3:-1]
+        found.setdefault(seed, {})[name] = runs.read_json(path)
+    return found
+
+
+def of_folder(folder):
+    """The summaries of a results folder, seed<N>.json each."""
+    return {path.stem: runs.read_json(path) for path in sorted(Path(folder).glob("seed*.json"))}
+
+
+def keep(folder, runs_root, seed, names):
+    """Write what the finished ones of these runs of a seed say to <folder>/seed<N>.json, a run a line."""
+    there = of_runs(runs_root).get(f"seed{seed}", {})
+    lines = [f"{json.dumps(name)}: {json.dumps(there[name])}" for name in names if name in there]
+    path = Path(folder) / f"seed{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+    os.replace(part, path)
