@@ -1,14 +1,14 @@
 # make demo: the drawn sample through every stage.  make test: the tests.  make reproduce: the full experiment (a GPU).
 PYTHON ?= python3
 SEED ?= 0
-DRAWINGS = runs/demo/pretrain_on_drawings/seed$(SEED)
-SAMPLE = --runs-root runs/demo --backbone resnet18 --seed $(SEED)
+DEMO = reproduce.py --runs-root runs/demo --data-root data/sample --backbone mobilenet_v2 \
+	--weights data/drawings-mobilenet_v2.pt --image-size 160 --short --test-only --seed $(SEED)
 
-demo: $(DRAWINGS)/summary.json
-	.venv/bin/python reproduce.py $(SAMPLE) --data-root data/sample --weights $(DRAWINGS)/checkpoint.pt --image-size 128 --short
+demo: .venv/installed
+	.venv/bin/python $(DEMO)
 
-$(DRAWINGS)/summary.json: | .venv/installed
-	.venv/bin/python train_classifier/pretrain_on_drawings.py $(SAMPLE)
+picture: .venv/installed
+	.venv/bin/python $(DEMO) --rows 4 --sheet docs/sheet.jpg
 
 reproduce: .venv/installed
 	.venv/bin/python reproduce.py --seed $(SEED)
@@ -20,7 +20,7 @@ lint: .venv/installed-test
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
 .venv/installed: requirements.txt
-	$(PYTHON) -m venv .venv
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/pip install -q -r requirements.txt
 	touch $@
 
@@ -28,4 +28,4 @@ lint: .venv/installed-test
 	.venv/bin/pip install -q -r requirements-test.txt
 	touch $@
 
-.PHONY: demo reproduce test lint
+.PHONY: demo picture reproduce test lint

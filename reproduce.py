@@ -32,6 +32,8 @@ ENSEMBLE_ONLY = False  # only the stages that Table 4 needs, for more seeds
 ABLATIONS = False  # also the stages that change one thing of Table 4
 LIST = False  # only show the stages with state, score and minutes
 TEST_ONLY = False  # stages whose masks nobody reads make and score those of the test photos alone
+SHEET = ""  # file of the sheet; empty: <runs-root>/sheet_seed<N>.png
+ROWS = 8  # photos on it
 RESULTS = ""  # folder in which seed<N>.json gathers the summaries of the finished stages
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
 
@@ -159,10 +161,11 @@ def main(settings):
     path.write_text(text, encoding="utf-8")
     print(f"\n{text}\n{(time.time() - start) / 60:.1f} min\ntables: {path}", flush=True)
     if not ENSEMBLE_ONLY:
-        sheet = path.with_name(f"sheet_seed{settings.seed}.png")
+        sheet = Path(SHEET or path.with_name(f"sheet_seed{settings.seed}.png"))
+        sheet.parent.mkdir(parents=True, exist_ok=True)
         root = Path(settings.runs_root)
         columns = [(title, root / name / f"seed{settings.seed}" / folder) for title, name, folder in experiments.SHEET]
-        pictures.sheet(sheet, photos, photos.test if len(photos.test) else photos.trainval, columns)
+        pictures.sheet(sheet, photos, photos.test if len(photos.test) else photos.trainval, columns, ROWS)
         print(f"pictures: {sheet}", flush=True)
 
 

@@ -64,7 +64,8 @@ def test_stage_on_another_device(chain_run, chain_script, drawn, experiment, tmp
 
 
 def test_pretraining_on_another_device(script, meta):
-    code, _, err = script("train_classifier/pretrain_on_drawings.py", "--drawings", "32", "--size", "32")
+    small = ("--drawings", "32", "--held-out", "8", "--size", "32")
+    code, _, err = script("train_classifier/pretrain_on_drawings.py", *small)
     assert code == 0, err
     assert len(meta) == 1
 

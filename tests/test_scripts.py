@@ -126,15 +126,6 @@ def test_commands_are_copied_whole(settings):
     assert runs.stage_name("train_ccam/evaluate_ccam.py", method="ccam", init="37_bg") == "evaluate_ccam_ccam_37_bg"
 
 
-def test_readme_commands_exist():
-    text = (ROOT / "README.md").read_text() + (ROOT / "instruction.md").read_text()
-    named = set(re.findall(r"python ((?:train_\w+/)?\w+\.py)", text))
-    assert set(SCRIPTS) <= named | {"train_classifier/pretrain_on_drawings.py"} and "reproduce.py" in named
-    assert all((ROOT / path).is_file() for path in named)
-    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.M)
-    assert set(re.findall(r"(?:`|^)make (\w+)", text, re.M)) <= set(targets)
-
-
 @pytest.mark.parametrize(
     "method, options, line",
     [

@@ -77,9 +77,9 @@ def place(canvas, figure, look, centre, scale, rng):
     return mask
 
 
-def scene(rng, height, width):
-    """A textured background with clutter, float (H, W, 3)."""
-    kind = rng.choice(SCENES)
+def scene(rng, height, width, kind=None):
+    """A textured background with clutter, float (H, W, 3); its kind is one of SCENES, None for any."""
+    kind = kind or rng.choice(SCENES)
     yy, xx = np.mgrid[:height, :width] / height
     coarse, middle, fine = (noise(rng, height, width, cells)[..., None] for cells in (5, 24, 110))
     horizon = rng.uniform(0.25, 0.6)
@@ -136,14 +136,16 @@ def develop(canvas, rng):
     return image.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 0.7)))
 
 
-def photograph(rng, look=None, kind=None, sides=(140, 230)):
+def photograph(rng, look=None, kind=None, where=None, sides=(140, 230)):
     """A drawn photo of a pet (look), a thing (kind) or a scene alone; its sides are at random within `sides` pixels.
+
+    `where` is the kind of the scene, None for any.
 
     Returns:
         (RGB image, bool mask (H, W) of the subject).
     """
     height, width = (int(s) for s in rng.integers(*sides, 2))
-    canvas = scene(rng, height, width)
+    canvas = scene(rng, height, width, where)
     mask = np.zeros((height, width), bool)
     if look or kind:
         figure = figures.pet(look, rng) if look else figures.thing(kind, rng)

@@ -69,16 +69,23 @@ def pretext(count, size, seed):
     """Labelled drawings to pretrain on: cats and dogs of no breed by coat pattern, three things, and scenes alone.
 
     Returns:
-        (uint8 (count, 3, size, size), int64 (count,) classes of PRETEXT_KINDS).
+        (uint8 (count, 3, size, size), int64 (count, 3) labels: classes of PRETEXT_KINDS, of painter.SCENES and of the
+        coat's colour, of figures.COLOURS or the one after the last where there is no pet).
     """
-    labels = np.arange(count) % len(PRETEXT_KINDS)
-    jobs = [(_drawing, PRETEXT_KINDS[label], size, (3, seed, i)) for i, label in enumerate(labels)]
-    return np.stack(_in_parallel(jobs, "drawing the pretext")), labels
+    jobs = [(_drawing, PRETEXT_KINDS[i % len(PRETEXT_KINDS)], size, (3, seed, i)) for i in range(count)]
+    drawings, scenes, colours = zip(*_in_parallel(jobs, "drawing the pretext"), strict=True)
+    kinds = np.arange(count) % len(PRETEXT_KINDS)
+    return np.stack(drawings), np.stack([kinds, scenes, colours], axis=1)
 
 
 def _drawing(kind, size, seed):
+    """A drawing (3, size, size), the number of its scene, and that of its coat's colour."""
     rng = np.random.default_rng(seed)
     pattern, _, species = kind.partition(" ")
     look = {**figures.any_coat(rng, species), "pattern": pattern} if species else None
-    image, _ = painter.photograph(rng, look, kind if kind in figures.THINGS else None, sides=(size, 3 * size // 2))
-    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    thing = kind if kind in figures.THINGS else None
+    scene = int(rng.integers(len(painter.SCENES)))
+    image, _ = painter.photograph(rng, look, thing, painter.SCENES[scene], sides=(size, 3 * size // 2))
+    pixels = np.asarray(image.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    colours = list(figures.COLOURS.values())
+    return pixels, scene, colours.index(look["colours"][0]) if look else len(colours)

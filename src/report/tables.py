@@ -57,13 +57,22 @@ def percent(scored, names):
 
 
 def grid(summaries, title, columns, cells):
-    """Test IoU / Dice of cells = [(run's name, cell)] by row and column, the published figure in brackets."""
-    rows = {cell.row: dict.fromkeys(columns, "") for _, cell in cells}
+    """Test IoU of cells = [(run's name, cell)] by row and column, a row's best bold, the published IoU in brackets."""
+    rows = {cell.row: dict.fromkeys(columns, (None, "")) for _, cell in cells}
     for name, cell in cells:
-        scored = scores_of(summaries, name, cell.score.format("test"))
-        ours = f"**{' / '.join(mean(percent(scored, ('pet_iou', 'pet_dice'))))}**" if scored else "not scored"
-        rows[cell.row][cell.column] = f"{ours} ({cell.published})"
-    return markdown([title, *columns], [[row, *texts.values()] for row, texts in rows.items()])
+        values = [scores["pet_iou"] for scores in scores_of(summaries, name, cell.score.format("test")).values()]
+        text = f"{test_iou(values)} ({cell.published.partition(' / ')[0]})".replace(" (-)", "")
+        rows[cell.row][cell.column] = (np.mean(values) if values else 0, text)
+    lines = []
+    for row, found in rows.items():
+        best = max(value for value, _ in found.values() if value is not None)
+        lines.append([row, *(f"**{text}**" if value and value == best else text for value, text in found.values())])
+    return markdown([title, *columns], lines)
+
+
+def test_iou(values):
+    """Fractions of the seeds as a mean in % with their deviation."""
+    return mean(100 * np.array(values)[:, None])[0] if values else "not scored"
 
 
 def all_figures(summaries, cells):
@@ -99,7 +108,7 @@ def _seeds_row(text, found, digits=1, beside=None):
 
 
 def steps(summaries, title, cells, ratio):
-    """IoU of both splits in both readings, a row a cell; the last row is the ratio of two rows.
+    """IoU of both splits in both readings, a row a cell that was run; the last row is the ratio of two rows.
 
     Args:
         cells: [(run's name, cell)].
@@ -108,7 +117,7 @@ def steps(summaries, title, cells, ratio):
     found = {cell.row: both_splits(summaries, name, cell.score) for name, cell in cells}
     text, above, below = ratio
     ratios = {seed: found[above][seed] / found[below][seed] for seed in found[above].keys() & found[below].keys()}
-    rows = [_seeds_row(row, seeds) for row, seeds in found.items()]
+    rows = [_seeds_row(row, seeds) for row, seeds in found.items() if seeds]
     return markdown(_head(title), [*rows, _seeds_row(text, ratios, digits=3)])
 
 

@@ -1,0 +1,137 @@
+"""Render the tables of the documents from the figures in benchmarks/results.
+
+Run:    python benchmarks/render.py
+Reads:  benchmarks/results/<set>/seed<N>.json, which `reproduce.py --results` writes
+Writes: what stands between <!-- table: <name> <set> --> and <!-- end --> in README.md and benchmarks/*.md
+"""
+
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
+
+import numpy as np
+
+import experiments
+from src.report import results, tables
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "benchmarks").glob("*.md")))
+BLOCK = re.compile(r"(<!-- table: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.S)
+CELLS = {cell.row: (name, cell) for name, cell in experiments.cells(experiments.TABLE4)}
+FINAL, BOUND, BOUND_CRF = experiments.FINAL, experiments.BOUND, "bound + dCRF"
+HEADLINE = {
+    "CAM": "CAM of the pretrained network",
+    "CCAM": "CCAM of the pretrained network",
+    "CCAM + dense CRF": "CCAM of the pretrained network + dCRF",
+    "final masks": FINAL,
+    "bound: the same segmenter, trained on ground truth": BOUND,
+}
+MANY = 80  # trainval photos of a breed of the subset whose trimaps are the dataset's own
+IOU, IGNORED = tables.READINGS
+
+
+def on_test(summaries, row, figure=IOU):
+    """A figure of a row of Table 4 on test, one a seed."""
+    name, cell = CELLS[row]
+    return [scores[figure] for scores in tables.scores_of(summaries, name, cell.score.format("test")).values()]
+
+
+def headline(summaries):
+    rows = []
+    for text, row in HEADLINE.items():
+        rows.append([text, tables.test_iou(on_test(summaries, row)), CELLS[row][1].published.partition(" / ")[0]])
+    return tables.markdown(["test IoU, %", "here", "published"], rows)
+
+
+def ratios(summaries):
+    """Weak over full supervision, read in three ways, and in the metric of other projects."""
+    read = (FINAL, "last round + dCRF", BOUND, BOUND_CRF)
+    values = {(row, figure): np.array(on_test(summaries, row, figure))
+              for row in read for figure in (IOU, IGNORED, "miou")}  # fmt: skip
+    better = np.maximum(values[BOUND, IGNORED], values[BOUND_CRF, IGNORED])
+    lines = {
+        "border = pet, without growth": (values["last round + dCRF", IOU], values[BOUND, IOU]),
+        "border = pet, with growth": (values[FINAL, IOU], values[BOUND, IOU]),
+        "border ignored, against the better bound": (values["last round + dCRF", IGNORED], better),
+        "pooled two-class mIoU (published elsewhere: 77.6 / 92.3)": (values[FINAL, "miou"], values[BOUND, "miou"]),
+    }
+    rows = [[text, tables.test_iou(list(weak)), tables.test_iou(list(full)), *_ratio(weak, full)]
+            for text, (weak, full) in lines.items()]  # fmt: skip
+    return tables.markdown(["weak / full", "final masks", "bound", "ratio"], rows)
+
+
+def _ratio(weak, full):
+    return tables.mean((weak / full)[:, None], 3) if len(weak) and len(weak) == len(full) else ["-"]
+
+
+def published(table):
+    return lambda summaries: tables.grid(summaries, table, experiments.TABLES[table], experiments.cells(table))
+
+
+def steps(summaries):
+    ratio = ("final masks / bound", FINAL, BOUND)
+    return tables.steps(summaries, experiments.TABLE4, experiments.cells(experiments.TABLE4), ratio)
+
+
+def figures(summaries):
+    return tables.all_figures(summaries, [cell for table in experiments.TABLES for cell in experiments.cells(table)])
+
+
+def strata(summaries):
+    """Test IoU in both readings, of the breeds with the dataset's own trimaps and of those with rebuilt ones."""
+    lines = (ROOT / "data" / "pet_subset.txt").read_text().split("\n")
+    counts = Counter(line.rpartition("_")[0] for line in lines if line.endswith(" trainval"))
+    own = {breed for breed, count in counts.items() if count >= MANY}
+    rows = []
+    for row, (name, cell) in CELLS.items():
+        scored = tables.scores_of(summaries, name, cell.score.format("test")).values()
+        texts = []
+        for wanted in (True, False):
+            parts = [[v for breed, v in scores["by_class"].items() if (breed in own) == wanted] for scores in scored]
+            for column in (1, 2):
+                texts.append(tables.test_iou([np.average([p[column] for p in part], weights=[p[0] for p in part])
+                                              for part in parts]))  # fmt: skip
+        rows.append([row, *texts])
+    head = ["Test IoU, %", "own trimaps", "border ignored", "rebuilt trimaps", "border ignored"]
+    return tables.markdown(head, rows)
+
+
+def runs(summaries):
+    """What made the figures: of each seed the runs, commits, device, precision and minutes."""
+    rows = []
+    for seed, of_seed in summaries.items():
+        made_by = [" ".join(sorted({s[key] for s in of_seed.values()})) for key in ("commit", "device", "precision")]
+        rows.append([seed, len(of_seed), *made_by, f"{sum(s['seconds'] for s in of_seed.values()) / 60:.0f}"])
+    return tables.markdown(["seed", "runs", "commit", "device", "precision", "minutes"], rows)
+
+
+def spread(_):
+    """Rows of the headline on the drawn sample, a column a way of running the demo; the last is the widest change."""
+    ways = {path.name: results.of_folder(path) for path in sorted(RESULTS.glob("demo_*"))}
+    columns = {f"{way.removeprefix('demo_').replace('_', ' ')}, {seed}": {seed: of_seed}
+               for way, found in ways.items() for seed, of_seed in found.items()}  # fmt: skip
+    rows = []
+    for text, row in HEADLINE.items():
+        values = [100 * value for found in columns.values() for value in on_test(found, row)]
+        rows.append([text, *(f"{value:.1f}" for value in values), f"{max(values) - min(values):.1f}"])
+    return tables.markdown(["Test IoU, %", *columns, "widest"], rows)
+
+
+RENDERERS = {
+    "headline": headline, "ratios": ratios, "steps": steps, "figures": figures, "strata": strata, "runs": runs,
+    "spread": spread, **{table.replace(" ", "").lower(): published(table) for table in experiments.TABLES},
+}  # fmt: skip
+
+
+def render(text):
+    """A document with its tables rendered anew."""
+    return BLOCK.sub(lambda m: m[1] + RENDERERS[m[2]](results.of_folder(RESULTS / m[3])) + m[4], text)
+
+
+if __name__ == "__main__":
+    for document in DOCUMENTS:
+        document.write_text(render(document.read_text(encoding="utf-8")), encoding="utf-8")
