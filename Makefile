@@ -8,7 +8,7 @@ demo: .venv/installed
 	.venv/bin/python $(DEMO)
 
 picture: .venv/installed
-	.venv/bin/python $(DEMO) --rows 4 --sheet docs/sheet.jpg
+	.venv/bin/python $(DEMO) --rows 4 --sheet benchmarks/results/sheet.jpg
 
 reproduce: .venv/installed
 	.venv/bin/python reproduce.py --seed $(SEED)

@@ -87,6 +87,21 @@ def test_lattice_agrees_with_pydensecrf(widths, drawn):
         assert np.abs(one - prob).mean() > 0.05  # and it did something
 
 
+def test_large_photos_are_refined_at_a_bounded_size():
+    rng = np.random.default_rng(0)
+    photo = np.full((60, 120, 3), 40, np.uint8)
+    photo[20:40, 30:90] = 200
+    prob = np.where(photo[..., 0] > 100, 0.7, 0.3) + rng.normal(0, 0.1, photo.shape[:2])
+    large = [photo.repeat(4, axis=0).repeat(4, axis=1)]
+    blurred = [prob.repeat(4, axis=0).repeat(4, axis=1)]
+    small = crf.refine([photo], [prob], crf.DenseCRF())[0] > 0.5
+    refined = crf.refine(large, blurred, crf.DenseCRF(max_side=120))[0]
+    assert refined.shape == (240, 480)
+    assert ((refined[2::4, 2::4] > 0.5) != small).mean() < 0.01
+    whole = crf.refine(large, blurred, crf.DenseCRF(max_side=480))[0]
+    assert np.array_equal(whole, crf.refine(large, blurred, crf.DenseCRF(max_side=4000))[0])
+
+
 def test_pydensecrf_is_named_where_it_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(InputError, match="needs the package pydensecrf2"):

@@ -99,3 +99,9 @@ def test_a_stage_scores_the_files_that_it_wrote(settings, photos, tmp_path):
     found = scoring.score(Run(), photos, ["masks", "masks_crf"])
     assert set(found) == {"test", "test_crf"}
     assert found["test"]["pet_iou"] < found["test"]["pet_iou_border_ignored"] == 1
+    by_class = found["test_crf"]["by_class"]
+    assert list(by_class) == photos.breed_names
+    counts, iou, ignored = np.array(list(by_class.values())).T
+    assert counts.sum() == len(photos.test)
+    assert np.average(iou, weights=counts) == pytest.approx(found["test_crf"]["pet_iou"], abs=1e-4)
+    assert np.average(ignored, weights=counts) == pytest.approx(found["test_crf"]["pet_iou_border_ignored"], abs=1e-4)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import work
-from conftest import ROOT, SCRIPTS, TINY
+from conftest import ROOT, SCRIPTS, TEST, TINY
 from src import cli, runs
 
 PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory"
@@ -106,6 +106,18 @@ def test_finished_run_is_refused_and_a_chain_must_agree(script):
         "train_ccam/evaluate_ccam.py", *words, "--weights", "random", "--image-size", "64", tiny=False
     )
     assert code == 2 and "was made with --image-size 48, not 64" in err
+
+
+def test_passes_scale_every_training_and_test_only_makes_fewer_masks(script):
+    assert script("train_ccam/train_ccam.py", "--epochs", "4", "--passes", "0.5")[0] == 0
+    folder = script.runs_root / "train_ccam_pretrained" / "seed0"
+    assert len((folder / "metrics.csv").read_text().splitlines()) == 1 + 2
+    assert script("train_ccam/evaluate_ccam.py", "--scales", "1.0", "--test-only", "--passes", "0.5")[0] == 0
+    folder = script.runs_root / "evaluate_ccam_ccam_pretrained" / "seed0"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert list(summary["metrics"]) == ["test"] and summary["metrics"]["test"]["photos"] == TEST
+    assert len(list((folder / "masks").iterdir())) == TEST
+    assert summary["precision"] in ("fp32", "bf16") and summary["device"] and "commit" in summary
 
 
 def test_corrupt_photo_stops_training_by_name_before_anything_is_written(script):

@@ -4,6 +4,7 @@ import pytest
 
 import experiments
 import reproduce
+from benchmarks import render
 from src import data, runs
 from src.report import results, tables
 
@@ -23,7 +24,10 @@ def finished(settings):
 def scores(trainval, test, key=""):
     """Scores of both splits in percent; with the border ignored they are 5 points higher."""
     both = {"trainval": trainval, "test": test}
-    return {k + key: {"pet_iou": v / 100, "pet_iou_border_ignored": v / 100 + 0.05} for k, v in both.items()}
+    return {
+        k + key: {"pet_iou": v / 100, "pet_iou_border_ignored": v / 100 + 0.05, "miou": v / 100}
+        for k, v in both.items()
+    }
 
 
 def row(text, name):
@@ -41,6 +45,20 @@ def test_mean_and_deviation_over_seeds(settings, finished):
     assert row(text, "segmenter trained on them, round 1")[2:] == ["71.5 ± 0.7", "76.5 ± 0.7", "2"]
     assert row(text, "final masks / bound") == ["0.800", "0.810", "0.911", "0.916", "1"]
     assert "mean of the members' maps" not in text  # that was not run
+
+
+def test_results_are_kept_and_read_again(settings, finished, tmp_path):
+    finished("ensemble_masks", 0, scores(70, 72, "_crf"))
+    finished("train_on_ensemble", 0, scores(80, 82, "_final"))
+    finished("train_on_ensemble", 1, scores(84, 86, "_final"))
+    found = results.of_runs(settings.runs_root)
+    for seed in (0, 1):
+        results.keep(tmp_path / "kept", settings.runs_root, seed, ["train_on_ensemble", "not yet there"])
+    kept = results.of_folder(tmp_path / "kept")
+    assert kept == {seed: {"train_on_ensemble": found[seed]["train_on_ensemble"]} for seed in ("seed0", "seed1")}
+    text = render.headline(kept)
+    assert row(text, "final masks") == ["84.0 ± 2.8", "-"] and row(text, "CAM") == ["not scored", "26.03"]
+    assert row(render.ratios(kept), "border = pet, with growth") == ["84.0 ± 2.8", "not scored", "-"]
 
 
 def test_ablations_stand_beside_the_same_seeds(settings, finished):

@@ -47,9 +47,8 @@ def main(settings):
         return {"loss": sum(part["loss"] for part in parts), "accuracy": parts[0]["accuracy"]}
 
     training.fit(run, model, optimizer, lambda g: data.batches(range(DRAWINGS), BATCH_SIZE, g), loss_of, epochs=EPOCHS)
-    head = torch.nn.Linear(model.fc.in_features, classes[0])
-    head.load_state_dict({name: values[: classes[0]] for name, values in model.fc.state_dict().items()})
-    model.fc = head
+    kept = [torch.nn.Parameter(values[: classes[0]].detach()) for values in (model.fc.weight, model.fc.bias)]
+    model.fc.weight, model.fc.bias = kept
     model = compute.to_device(model.half().float())  # as it is saved
     with torch.inference_mode():
         right = [
