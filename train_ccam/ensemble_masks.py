@@ -24,7 +24,7 @@ MEMBERS = (
     "class_specific_ccam specific_cat_dog",
     "class_specific_ccam specific_37_class",
 )  # methods and what each started from
-SCALES = (0.75, 1.0, 1.5)  # of the photo, each with its mirror image
+SCALES = (1.0, 1.5)  # of the photo, each with its mirror image
 THRESHOLD = 0.0  # of every map in [0, 1]; 0: each map's own, by Otsu's method
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
 CRF = "lattice"  # or pydensecrf, where the package is installed

@@ -18,7 +18,7 @@ from src.postprocessing.crf import DenseCRF
 
 METHOD = "ccam"  # ccam or ccam_ecs: a file of src/methods with a script train_<method>.py beside this one
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: what the CCAM started from
-SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
+SCALES = (1.0, 1.5)  # of the photo, each with its mirror image
 THRESHOLD = 0.25  # of the map in [0, 1]; the pet is above it
 IGNORE_BAND = 0.0  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
 TEST_ONLY = False  # no masks of trainval photos: no later stage reads them

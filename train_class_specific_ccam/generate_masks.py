@@ -18,7 +18,7 @@ from src.postprocessing import masks
 from src.postprocessing.crf import DenseCRF
 
 MODEL = "specific_37_class"  # specific_37_class or specific_cat_dog
-SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
+SCALES = (1.0, 1.5)  # of the photo, each with its mirror image
 THRESHOLD = 0.25  # of the map in [0, 1]; the pet is above it
 IGNORE_BAND = 0.1  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
 REFINE = True  # also refine every mask with the dense CRF

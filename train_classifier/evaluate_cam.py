@@ -17,7 +17,7 @@ from src.postprocessing import masks
 
 METHOD = "cam"  # cam, cam_ecs, layercam: a file of src/methods that starts from a classifier
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: the classifier
-SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
+SCALES = (1.0, 1.5)  # of the photo, each with its mirror image
 THRESHOLD = 0.15  # of the map in [0, 1]; the pet is above it
 TEST_ONLY = False  # no masks of trainval photos: no later stage reads them
 OPTIONS = ("",)  # the method's own hyper-parameters, such as delta=0.6 theta=0.2 for cam_ecs
