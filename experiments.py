@@ -215,7 +215,7 @@ ABLATIONS = [
             (*MEMBERS, "train_classifier_cat_dog_bg"), "--members", "ccam pretrained", "ccam cat_dog_bg", "ccam 37_bg",
             "class_specific_ccam specific_cat_dog", "class_specific_ccam specific_37_class", "cam cat_dog_bg"),
     without("first masks: threshold 0.25 in place of Otsu's", ENSEMBLE, "fixed", MEMBERS, "--threshold", "0.25"),
-    without("first masks: without the scale 1.5", ENSEMBLE, "two_scales", MEMBERS, "--scales", "0.75", "1.0"),
+    without("first masks: scales 0.75 and 1 in place of 1 and 1.5", ENSEMBLE, "smaller", MEMBERS, "--scales", "0.75", "1.0"),
     without("round 1: masks of one CCAM", SEGMENTER, "one", ("ensemble_masks_one",), "--masks", "one",
             "--rounds", "1"),
     without("round 1: masks without dCRF", SEGMENTER, "no_crf", ("ensemble_masks",), "--no-refine", "--rounds", "1"),

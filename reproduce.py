@@ -150,7 +150,7 @@ def main(settings):
         root = Path(settings.runs_root) / f"{Path(PHOTOS).stem}_{MAX_SIDE}"
         settings.data_root = data.select(settings.data_root, PHOTOS, MAX_SIDE, root)
     photos = data.load(settings)
-    chain = experiments.chain(photos.has_trimaps(), ENSEMBLE_ONLY, ABLATIONS)
+    chain = experiments.chain(photos.has_truths(), ENSEMBLE_ONLY, ABLATIONS)
     if LIST:
         show(settings, chain)
         return

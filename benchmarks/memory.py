@@ -46,8 +46,8 @@ def multiply(photos, copies, root):
         for k in range(copies):
             name = f"{photos.names[i]}{k:03}"
             (pets / "images" / f"{name}{photos.paths[i].suffix}").symlink_to(photos.paths[i])
-            if photos.has_trimaps():
-                (pets / "annotations" / "trimaps" / f"{name}.png").symlink_to(photos.trimap_path(i))
+            if photos.has_truths():
+                (pets / "annotations" / "trimaps" / f"{name}.png").symlink_to(photos.truths[i])
 
 
 def peak(words):

@@ -39,7 +39,7 @@ def main(settings):
         start = runs.checkpoint(settings, runs.find_script("train_ccam/train_{}.py", method=METHOD), init=INIT)
     predict = method.predictor(settings, photos, start, scales=SCALES)
     index = photos.trainval[::EVERY]
-    trimaps = [masks.read_trimap(photos.trimap_path(i), settings.image_size) for i in index]
+    trimaps = [masks.read_trimap(photos, i, settings.image_size) for i in index]
     print(f"{len(index)} trainval photos, IoU in % at thresholds {THRESHOLDS}")
     for name, upsample in (("plain", plain), ("aligned", maps.upsample)):
         maps.upsample = upsample

@@ -11,7 +11,8 @@ from src import InputError, compute, distributed
 ROOT = Path(__file__).resolve().parents[1]
 
 # What every script takes. One block for all, because the stages of a chain must agree on it.
-DATA_ROOT = "data"  # folder with oxford-iiit-pet/ and background/; data/sample is the drawn one
+DATA_ROOT = "data"  # folder of photos, in one of the layouts of data/README.md; data/sample is the drawn one
+LAYOUT = "auto"  # of the data root: auto (found by looking), oxford, voc or folders
 RUNS_ROOT = "runs"  # folder of the run directories
 SEED = 0  # of everything random; part of the run directory's name
 BACKBONE = "resnet50"  # resnet18, resnet34, resnet50, resnet101, resnet152 or mobilenet_v2
@@ -73,7 +74,7 @@ def override(script, argv=None):
         argv: list of arguments; None reads sys.argv.
 
     Returns:
-        SimpleNamespace with the shared settings in lower case (data_root, runs_root, seed, backbone, weights,
+        SimpleNamespace with the shared settings in lower case (data_root, layout, runs_root, seed, backbone, weights,
         image_size, amp, sync_batchnorm, passes, skip_bad_photos, overwrite), `script` (its path), `constants` (its own,
         resolved), and `upstreams` (filled by runs.upstream).
 

@@ -22,7 +22,7 @@ def confusions(photos, index, folder, pet_values=(1,)):
 
     def one(i):
         name = f"{photos.names[i]}.png"
-        mask, trimap = masks.read(Path(folder) / name), masks.read_trimap(photos.trimap_path(i))
+        mask, trimap = masks.read(Path(folder) / name), masks.read_trimap(photos, i)
         try:
             return metrics.confusion(np.isin(mask, pet_values), trimap)
         except ValueError as error:
@@ -36,9 +36,9 @@ def confusions(photos, index, folder, pet_values=(1,)):
 
 
 def splits(photos):
-    """The splits that can be scored: dict name -> indices; none without trimaps."""
-    return {name: index for name, index in (("test", photos.test), ("trainval", photos.trainval))
-            if len(index) and photos.has_trimaps()}  # fmt: skip
+    """The splits that can be scored: dict name -> indices of the photos with a ground truth; none without any."""
+    found = {"test": photos.with_truth(photos.test), "trainval": photos.with_truth(photos.trainval)}
+    return {name: index for name, index in found.items() if len(index)}
 
 
 def make_and_score(run, photos, predict, recipes, *, ignore_band=0.0):
@@ -53,10 +53,10 @@ def score(run, photos, folders):
 
     Returns:
         dict "test" and "trainval" for masks/, "test_<x>" and so on for masks_<x>/ -> metrics.summarise, and of test
-        `by_class`. Empty without trimaps.
+        `by_class`. Empty without ground truth.
     """
-    if not photos.has_trimaps():
-        run.log("no trimaps here: masks are made but not scored")
+    if not photos.has_truths():
+        run.log("no ground truth here: masks are made but not scored")
     scores = {}
     for folder in folders:
         for split, index in splits(photos).items():

@@ -159,13 +159,18 @@ def train_classifier(run, photos, model, labels, classes, *, epochs, batch_size,
         frozen_stages: first stages of the backbone that stay as they are.
 
     Returns:
-        scores: accuracy on trainval (what it learned from) and on test.
+        scores: accuracy on trainval (what it learned from) and on test, of the photos with a class.
+
+    Raises:
+        InputError: there is one class only.
     """
+    if len(classes) < 2:
+        raise InputError(f"{photos.root} has fewer than two classes, which a classifier could tell apart")
     compute.seed_everything(run.settings.seed)
     model.fc = torch.nn.Linear(model.fc.in_features, len(classes))
     model = compute.to_device(model)
     model.backbone.freeze(frozen_stages)
-    learn = np.concatenate([photos.trainval, photos.background])
+    learn = np.concatenate([photos.trainval[labels[photos.trainval] >= 0], photos.background])
     optimizer = sgd([(model.backbone.parameters(), lr), (model.fc.parameters(), head_lr)])
 
     def loss_of(network, index, generator):
@@ -177,6 +182,7 @@ def train_classifier(run, photos, model, labels, classes, *, epochs, batch_size,
     run.save(classifiers.checkpoint(model, run.settings, classes))
     scores = {}
     for split, index in (("test", photos.test), ("trainval", photos.trainval)):
+        index = index[labels[index] >= 0]
         if len(index):
             right = classifiers.predict_classes(model, photos, index) == labels[index]
             scores[split] = {"accuracy": float(right.mean()), "photos": len(index)}

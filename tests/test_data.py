@@ -104,7 +104,7 @@ def test_missing_and_empty_data_roots(settings, tmp_path):
     with pytest.raises(InputError, match="no data root"):
         data.load(settings)
     settings.data_root.mkdir()
-    with pytest.raises(InputError, match="no oxford-iiit-pet folder"):
+    with pytest.raises(InputError, match="no photos in the data root"):
         data.load(settings)
 
 

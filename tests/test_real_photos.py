@@ -21,7 +21,7 @@ def pets(pets_root, settings):
 def test_real_photos_load(pets):
     assert len(pets.breed_names) == 37 and pets.species_names == ["cat", "dog"]
     assert len(set(pets.trainval) & set(pets.test)) == 0 and len(pets.background) > 50
-    trimap = masks.read_trimap(pets.trimap_path(0))
+    trimap = masks.read_trimap(pets, 0)
     assert trimap.shape == decode(pets.paths[0]).shape[:2] and set(np.unique(trimap)) <= {1, 2, 3}
 
 
@@ -34,6 +34,6 @@ def test_cam_of_imagenet_finds_real_pets(pets, settings):
     maps = {method: method.predictor(settings, pets, None, scales=(1.0,))(pets.trainval) for method in (cam, cam_ecs)}
     counts = []
     for i, found in zip(pets.trainval, maps[cam], strict=True):
-        counts.append(metrics.confusion(found > 0.15, masks.read_trimap(pets.trimap_path(i), 224)))
+        counts.append(metrics.confusion(found > 0.15, masks.read_trimap(pets, i, 224)))
     assert metrics.summarise(np.stack(counts))["pet_iou"] > 0.35
     assert maps[cam_ecs].max() <= 1 and (maps[cam_ecs] >= maps[cam] - 1e-6).all()

@@ -17,7 +17,7 @@ def photos(settings):
 def write(folder, photos, index, mask_of):
     folder.mkdir()
     for i in index:
-        masks.save(folder / f"{photos.names[i]}.png", mask_of(masks.read_trimap(photos.trimap_path(i))))
+        masks.save(folder / f"{photos.names[i]}.png", mask_of(masks.read_trimap(photos, i)))
     return folder
 
 

@@ -24,7 +24,7 @@ def test_names_splits_and_sizes(settings, data_root, tmp_path):
     assert [photos.names[i] for i in photos.trainval] == [test[0], trainval[1]]
     assert [photos.names[i] for i in photos.test] == [trainval[0]] and len(photos.background) == 4
     for i in range(3):
-        with Image.open(photos.paths[i]) as image, Image.open(photos.trimap_path(i)) as trimap:
+        with Image.open(photos.paths[i]) as image, Image.open(photos.truths[i]) as trimap:
             assert max(image.size) == 40 and image.size == trimap.size and image.mode == "RGB"
             assert set(np.unique(trimap)) <= {1, 2, 3}
     (tmp_path / "list.txt").unlink()

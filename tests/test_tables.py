@@ -69,7 +69,7 @@ def test_ablations_stand_beside_the_same_seeds(settings, finished):
     finished("train_on_ensemble_no_crf", 0, scores(78, 79, "_crf"))
     ablations, table4 = (experiments.cells(table) for table in (experiments.CHANGES, experiments.TABLE4))
     text = tables.changes(results.of_runs(settings.runs_root), "One thing changed", ablations, table4)
-    assert "without the scale 1.5" not in text  # that was not run
+    assert "scales 0.75 and 1" not in text  # that was not run
     changed = row(text, "first masks: threshold 0.25 in place of Otsu's")
     assert changed == ["69.0 (-1.0)", "74.0 (-1.0)", "75.0 (+3.0)", "80.0 (+3.0)", "1"]
     assert row(text, "round 1: masks without dCRF")[0] == "78.0 (-2.0)"

@@ -1,7 +1,7 @@
 """Photos: `load` opens a data root, `augmentation` makes batches of it."""
 
 from src.data.augmentation import augment, batches, chunks, randomness, training_images
-from src.data.oxford_pets import load
+from src.data.layouts import load
 from src.data.photos import PhotoSet
 from src.data.subset import select
 

@@ -3,25 +3,53 @@
 import warnings
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from src import InputError
 
+try:  # iPhones' HEIC, where the package is installed
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+except ImportError:
+    pass
+
 MIN_SIDE = 8  # pixels; a photo narrower than this shows nothing that could be segmented
+# Not photos; EPS would run Ghostscript on whatever the file holds, the others only have stubs or need other programs.
+NO_PHOTOS = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "PDF", "WMF"}
+Image.init()
+FORMATS = sorted(set(Image.OPEN) - NO_PHOTOS)
+SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
 
 
-def decode(path, size=None):
-    """A photo as uint8 RGB (H, W, 3), resized to size x size if given. Grey, palette, CMYK and RGBA are converted.
+def is_photo(path):
+    """Whether a file's name is that of a photo, in any format that Pillow reads; hidden files are none."""
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def decode(path, size=None, max_side=None):
+    """A photo as uint8 RGB (H, W, 3), turned upright by its EXIF tag.
+
+    Grey, 16-bit, palette, CMYK and RGBA are converted.
+
+    Args:
+        size: resize to size x size.
+        max_side: or shrink to at most about this many pixels on the longer side, while reading where JPEG allows it:
+            a photo of 50 megapixels never is in memory as a whole.
 
     Raises:
         InputError: not an image, cut off, or under MIN_SIDE pixels on a side; names the file.
     """
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
             warnings.simplefilter("ignore")  # odd EXIF blocks and palettes with transparency do not matter here
             if min(image.size) < MIN_SIDE:
                 raise InputError(f"{path.name}: {image.width} x {image.height} pixels is too small")
-            image = image.convert("RGB")
+            if max_side:
+                image.draft("RGB", (max_side, max_side))
+            image = _as_rgb(ImageOps.exif_transpose(image))
+            if max_side:
+                image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
             if size:
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
             return np.array(image)
@@ -29,3 +57,27 @@ def decode(path, size=None):
         raise InputError(f"{path.name}: not an image") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path.name}: {error}") from None
+
+
+def upright_size(path):
+    """Width and height of a photo as `decode` turns it, without reading its pixels.
+
+    Raises:
+        InputError: not an image; names the file.
+    """
+    try:
+        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
+            warnings.simplefilter("ignore")
+            turned = image.getexif().get(0x0112) in (5, 6, 7, 8)  # orientations that lie on a side
+            return image.size[::-1] if turned else image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path.name}: {error}") from None
+
+
+def _as_rgb(image):
+    """An image of any mode as RGB. Pillow would cut greys of more than 8 bits off at 255; they are scaled."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, np.float32)
+        most = 65535 if image.mode.startswith("I;16") else max(float(values.max()), 1)
+        image = Image.fromarray((255 * values.clip(0, most) / most).astype(np.uint8))
+    return image.convert("RGB")

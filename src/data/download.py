@@ -43,8 +43,6 @@ def prepare(root, background=False):
             backgrounds(root)
     if not root.is_dir():
         raise InputError(f"no data root {root}")
-    if not (root / "oxford-iiit-pet").is_dir():
-        raise InputError(f"no oxford-iiit-pet folder in the data root {root}")
     return root
 
 

@@ -10,11 +10,36 @@ from src import InputError, few
 
 
 @dataclass(frozen=True)
+class Listing:
+    """What a layout says of a data root before any photo is opened; lists have an entry a photo.
+
+    Args:
+        names: of the photos' masks, relative paths without suffix. paths: of the photos.
+        splits: "trainval" or "test".
+        species, breeds: class keys; None where a photo shows none or several. The same where there is one level only.
+        species_names, breed_names: dict class key -> name, in the order of the classes.
+        truths: path of the ground truth, or None. Only evaluation and training on the ground truth may open it.
+        trimaps: whether those are Oxford's trimaps (1 pet, 2 background, 3 border) or masks (0 background, 255 unsure).
+    """
+
+    names: list
+    paths: list
+    splits: list
+    species: list
+    breeds: list
+    species_names: dict
+    breed_names: dict
+    truths: list
+    trimaps: bool
+
+
+@dataclass(frozen=True)
 class PhotoSet:
     """Photos of pets (indices 0..P-1), then pet-free background photos (indices P..P+B-1).
 
-    species and breeds are int64 arrays (P+B,) of class indices; background photos are the class after the last.
-    trainval and test are index arrays into the pets, background into the rest. pixels holds uint8 (3, S, S) photos.
+    species and breeds are int64 arrays (P+B,) of class indices; background photos are the class after the last, photos
+    without a class or with several are -1. trainval and test are index arrays into the pets, background into the rest.
+    pixels holds uint8 (3, S, S) photos. truths and trimaps are those of `Listing`.
     """
 
     root: Path
@@ -28,6 +53,8 @@ class PhotoSet:
     test: np.ndarray
     background: np.ndarray
     pixels: "Pixels"
+    truths: list
+    trimaps: bool
 
     def batch(self, index):
         """uint8 tensor (N, 3, S, S) of the photos at these indices."""
@@ -50,14 +77,19 @@ class PhotoSet:
         labels, _ = self.class_labels(names)
         if labels is None:
             raise InputError(f"the checkpoint's classes ({few(names)}) are not those of {self.root}")
+        if (labels < 0).any():
+            raise InputError(
+                f"{(labels < 0).sum()} photos of {self.root} have no class or several: CCAM of all is for them"
+            )
         return labels
 
-    def trimap_path(self, i):
-        """Where the trimap of photo i is. Only evaluation and training on the ground truth may open it."""
-        return self.root / "oxford-iiit-pet" / "annotations" / "trimaps" / f"{self.names[i]}.png"
+    def with_truth(self, index):
+        """Those of these photos that have a ground truth."""
+        return np.array([i for i in index if self.truths[i]], np.int64)
 
-    def has_trimaps(self):
-        return (self.root / "oxford-iiit-pet" / "annotations" / "trimaps").is_dir()
+    def has_truths(self):
+        """Whether any photo has a ground truth."""
+        return any(self.truths)
 
 
 class Pixels:

@@ -7,7 +7,8 @@ from pathlib import Path
 from PIL import Image
 
 from src import InputError, compute, count_of, few
-from src.data import download, oxford_pets
+from src.data import download, layouts, oxford_pets
+from src.data.decoding import is_photo
 
 
 def select(root, photos, max_side, target):
@@ -33,7 +34,7 @@ def select(root, photos, max_side, target):
     ]
     known = {name: (breed, species) for name, breed, species in rows}
     wanted = _read(Path(photos))
-    paths = {path.stem: path for path in (pets / "images").iterdir() if path.suffix.lower() in oxford_pets.SUFFIXES}
+    paths = {path.stem: path for path in (pets / "images").iterdir() if is_photo(path)}
     missing = [name for name in wanted if name not in known or name not in paths]
     if missing:
         raise InputError(f"{pets} lacks {count_of(missing, 'photo')} of {photos}: {few(missing)}")
@@ -47,7 +48,7 @@ def select(root, photos, max_side, target):
         (pets / "annotations" / "trimaps" / f"{name}.png", annotations / "trimaps" / f"{name}.png") for name in wanted
     ]
     jobs += [(*pair, Image.Resampling.NEAREST) for pair in trimaps if pair[0].is_file()]
-    scenes = oxford_pets.scenes_of(pets.parent / "background") if (pets.parent / "background").is_dir() else []
+    scenes = layouts.scenes_of(pets.parent) if (pets.parent / "background").is_dir() else []
     jobs += [
         (path, part / "background" / f"{k}_{path.stem}.png", Image.Resampling.BICUBIC) for k, path in enumerate(scenes)
     ]

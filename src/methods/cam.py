@@ -35,14 +35,15 @@ def target_classes(model, classes, photos):
     where it also knows a background class. A network with other classes (ImageNet's) is asked for its prediction
     everywhere.
     """
-    pets = np.concatenate([photos.trainval, photos.test])
+    unlabelled = np.concatenate([photos.trainval, photos.test])
     labels, count = photos.class_labels(classes)
     targets = np.zeros(len(photos.names), np.int64)
     if labels is not None:
-        targets[photos.trainval] = labels[photos.trainval]
-    predicted = photos.test if labels is not None else pets
-    if len(predicted):
-        targets[predicted] = classifiers.predict_classes(model, photos, predicted, count)
+        labelled = photos.trainval[labels[photos.trainval] >= 0]
+        targets[labelled] = labels[labelled]
+        unlabelled = np.setdiff1d(unlabelled, labelled)
+    if len(unlabelled):
+        targets[unlabelled] = classifiers.predict_classes(model, photos, unlabelled, count)
     return targets
 
 

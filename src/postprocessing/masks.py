@@ -3,11 +3,12 @@
 import os
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 
 from src import InputError, compute, data, distributed, metrics
 from src.data.decoding import decode
@@ -31,13 +32,14 @@ def label(prob, ignore_band):
 
 
 def save(path, labels):
-    """Write labels (H, W) as a palette PNG through a temporary file."""
+    """Write labels (H, W) as a palette PNG through a temporary file, making its folder where photos are nested."""
     image = Image.fromarray(labels)
     palette = [0] * 768
     for value, colour in PALETTE.items():
         palette[3 * value : 3 * value + 3] = colour
     image.putpalette(palette)  # turns the grey image into a palette one
-    part = f"{path}.part"
+    part = Path(f"{path}.part")
+    part.parent.mkdir(parents=True, exist_ok=True)
     image.save(part, format="PNG", optimize=False)
     os.replace(part, path)
 
@@ -46,19 +48,35 @@ def read(path, size=None):
     """Labels of a mask PNG as uint8 (H, W), resized to (size, size) by nearest neighbour if given."""
     try:
         with Image.open(path) as image:
+            if len(image.getbands()) > 1:
+                raise InputError(f"the mask {path} is {image.mode}; expected one channel, palette or grey")
+            image = ImageOps.exif_transpose(image)
             return np.array(image.resize((size, size), Image.Resampling.NEAREST) if size else image)
     except (OSError, SyntaxError, ValueError) as error:
         raise InputError(f"no readable mask {path} ({error})") from None
 
 
-def read_trimap(path, size=None):
-    """A trimap as uint8 (H, W) of 1 pet, 2 background, 3 border. Only for evaluation and training on ground truth."""
-    return read(path, size)
+def read_trimap(photos, i, size=None):
+    """The ground truth of photo i as uint8 (H, W) of 1 pet, 2 background, 3 border (not sure).
+
+    A mask that is no trimap has its subjects above 0; 255 is not sure, or the subject where there is no other value.
+    Only for evaluation and training on ground truth.
+    """
+    if not photos.truths[i]:
+        raise InputError(f"the photo {photos.names[i]} has no ground truth")
+    found = read(photos.truths[i], size)
+    if photos.trimaps:
+        return found
+    binary = not np.any((found > 0) & (found < IGNORE))
+    truth = np.where(found > 0, metrics.PET, metrics.BACKGROUND).astype(np.uint8)
+    if not binary:
+        truth[found == IGNORE] = metrics.BORDER
+    return truth
 
 
-def ground_truth(path, size=None):
-    """Labels of a trimap: 1 on the pet and its border, 0 elsewhere; uint8, resized if size is given."""
-    return (read_trimap(path, size) != metrics.BACKGROUND).astype(np.uint8)
+def ground_truth(photos, i, size=None):
+    """Labels of photo i's ground truth: 1 on the pet and its border, 0 elsewhere; uint8, resized if size is given."""
+    return (read_trimap(photos, i, size) != metrics.BACKGROUND).astype(np.uint8)
 
 
 def from_folder(photos, folder, size):
@@ -68,7 +86,7 @@ def from_folder(photos, folder, size):
 
 def from_trimaps(photos, size):
     """The same of the ground truth."""
-    return lambda i: ground_truth(photos.trimap_path(i), size)
+    return lambda i: ground_truth(photos, i, size)
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def sheet(path, photos, index, columns, rows=8):
         columns: list of (title, folder of masks).
         rows: number of photos, spread over `index`.
     """
-    index, truth = _spread(index, rows), photos.has_trimaps()
+    index, truth = _spread(index, rows), photos.has_truths()
     titles = ["photo", *(title for title, _ in columns), *(["ground truth"] if truth else [])]
     figure, axes = plt.subplots(len(index), len(titles), figsize=(1.9 * len(titles), 2 * len(index)), squeeze=False)
     for axis, title in zip(axes[0], titles, strict=True):
@@ -68,13 +68,13 @@ def sheet(path, photos, index, columns, rows=8):
         photo = decode(photos.paths[i])
         line[0].imshow(photo)
         line[0].set_xlabel(photos.names[i], fontsize=7)
-        if truth:
-            trimap = masks.read_trimap(photos.trimap_path(i))
-            line[-1].imshow(overlay(photo, masks.ground_truth(photos.trimap_path(i))))
+        trimap = masks.read_trimap(photos, i) if photos.truths[i] else None
+        if trimap is not None:
+            line[-1].imshow(overlay(photo, masks.ground_truth(photos, i)))
         for axis, (_, folder) in zip(line[1:], columns, strict=False):
             labels = masks.read(folder / f"{photos.names[i]}.png")
             axis.imshow(overlay(photo, labels))
-            if truth:
+            if trimap is not None:
                 iou = metrics.per_photo_iou(metrics.confusion(labels == 1, trimap)[None])[0]
                 axis.set_xlabel(f"IoU {100 * iou:.0f} %", fontsize=9)
     _save(figure, path)

@@ -1,0 +1,86 @@
+"""The Pascal VOC layout: JPEGImages, ImageSets, Annotations and SegmentationClass (Everingham et al., IJCV 2010)."""
+
+import xml.etree.ElementTree as ElementTree
+
+from src import InputError, count_of, few
+from src.data.decoding import is_photo
+from src.data.photos import Listing
+from src.data.splitting import split_of
+
+
+def fits(root):
+    """Whether a folder, or the one that the official archive unpacks, has this layout."""
+    return _base(root) is not None
+
+
+def _base(root):
+    for path in (root, *sorted(root.glob("VOC*")), *sorted(root.glob("VOCdevkit/VOC*"))):
+        if (path / "JPEGImages").is_dir():
+            return path
+    return None
+
+
+def listing(root, skip):
+    """Read the lists and the XML; masks are not opened.
+
+    train.txt trains and val.txt tests, or trainval.txt and test.txt; lists of ImageSets/Segmentation go before Main.
+    Without lists a hash of its name puts every fifth photo into test. Photos of several classes have none.
+
+    Raises:
+        InputError: a listed photo is missing (unless skip), or an XML file is damaged.
+    """
+    base = _base(root)
+    there = {path.stem: path for path in sorted((base / "JPEGImages").iterdir()) if is_photo(path)}
+    splits = _splits(base / "ImageSets") or {name: split_of(name) for name in there}
+    missing = [name for name in splits if name not in there]
+    if missing:
+        text = f"{count_of(missing, 'listed photo')} missing in {base / 'JPEGImages'}: {few(missing)}"
+        if not skip:
+            raise InputError(f"{text}; --skip-bad-photos leaves them out")
+        print(f"left out {text}", flush=True)
+    names = [name for name in splits if name in there]
+    shown = [_classes(base / "Annotations" / f"{name}.xml") for name in names]
+    several = sum(len(classes) > 1 for classes in shown)
+    if several:
+        print(f"{several} of {len(names)} photos show several classes: they train what asks for no class", flush=True)
+    labels = [classes.pop() if len(classes) == 1 else None for classes in shown]
+    order = {name: name for name in sorted(set(filter(None, labels)))}
+    masks = base / "SegmentationClass"
+    truths = [masks / f"{name}.png" for name in names]
+    return Listing(
+        names=names,
+        paths=[there[name] for name in names],
+        splits=[splits[name] for name in names],
+        species=labels,
+        breeds=labels,
+        species_names=order,
+        breed_names=order,
+        truths=[path if path.is_file() else None for path in truths],
+        trimaps=False,
+    )
+
+
+def _splits(folder):
+    """dict name -> split of the lists; empty without any."""
+    for kind in ("Segmentation", "Main"):
+        for train, test in (("train", "val"), ("trainval", "test")):
+            lists = {"trainval": folder / kind / f"{train}.txt", "test": folder / kind / f"{test}.txt"}
+            if lists["trainval"].is_file():
+                return {
+                    line.split()[0]: split
+                    for split, path in lists.items()
+                    if path.is_file()
+                    for line in path.read_text(encoding="utf-8").splitlines()
+                    if line.strip()
+                }
+    return {}
+
+
+def _classes(path):
+    """The set of class names in an annotation; empty where there is no file."""
+    try:
+        return {o.findtext("name", "").strip() for o in ElementTree.parse(path).iter("object")} - {""}
+    except FileNotFoundError:
+        return set()
+    except (ElementTree.ParseError, OSError, ValueError) as error:
+        raise InputError(f"{path}: {error}") from None

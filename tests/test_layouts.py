@@ -1,0 +1,172 @@
+"""Data roots of every layout: what is found, what is held out, what is named."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src import InputError, data
+from src.data import decoding
+from src.postprocessing import masks
+
+
+def photo(path, size=(40, 30), colour="red", **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path, **options)
+    return path
+
+
+def mask(path, values, mode="P"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(np.asarray(values, np.uint8))
+    if mode == "P":
+        image.putpalette([0] * 768)
+    image.save(path)
+
+
+@pytest.fixture
+def root(settings, tmp_path):
+    settings.data_root = tmp_path / "my photos"
+    return settings.data_root
+
+
+def test_a_flat_folder_in_any_format_and_script(settings, root):
+    names = ["a b.jpg", "größe.png", "猫.webp", "nested.tiff", "five.bmp", "six.avif", "seven.JPEG", "eight.gif"]
+    for name in names:
+        photo(root / name)
+    photo(root / ".hidden.jpg")
+    (root / "notes.txt").write_text("not a photo")
+    photos = data.load(settings)
+    assert sorted(photos.names) == sorted(name.rpartition(".")[0] for name in names)
+    assert photos.species_names == photos.breed_names == ["subject"] and not photos.has_truths()
+    assert len(photos.trainval) + len(photos.test) == len(names)
+
+
+def test_a_subfolder_a_class_with_background_and_masks(settings, root):
+    for i in range(12):
+        photo(root / ("mugs" if i % 2 else "tea pots") / "deep" / f"{i}.jpg")
+    photo(root / "background" / "wall.jpg")
+    mask(root / "masks" / "mugs" / "deep" / "1.png", np.eye(30, 40))
+    mask(root / "masks" / "3.png", 255 * np.eye(30, 40), mode="L")
+    photos = data.load(settings, background=True)
+    assert photos.breed_names == ["mugs", "tea pots"] and len(photos.background) == 1
+    assert photos.names[0] == "mugs/deep/1" and photos.breeds[0] == 0 and photos.breeds[-1] == 2
+    assert [photos.names[i] for i in photos.with_truth(range(13))] == ["mugs/deep/1", "mugs/deep/3"]
+    for i in photos.with_truth(range(13)):
+        assert (masks.ground_truth(photos, i) == np.eye(30, 40)).all()
+
+
+def test_adding_a_photo_moves_no_other(settings, root):
+    for i in range(30):
+        photo(root / f"{i}.png")
+    first = data.load(settings)
+    before = {first.names[i] for i in first.test}
+    assert 1 <= len(before) <= 15
+    photo(root / "0a.png")
+    then = data.load(settings)
+    assert {then.names[i] for i in then.test} - {"0a"} == before
+
+
+def test_a_given_split_is_kept(settings, root):
+    for split, count in (("train", 3), ("test", 2)):
+        for i in range(count):
+            photo(root / split / "cup" / f"{i}.jpg")
+    photos = data.load(settings)
+    assert (len(photos.trainval), len(photos.test)) == (3, 2) and photos.names[-1] == "test/cup/1"
+
+
+@pytest.mark.parametrize(
+    ("files", "line"),
+    [
+        (["a.jpg", "a.bmp"], "two photos are named a: a.bmp and a.jpg"),
+        (["a.jpg", "cups/b.jpg"], r"photos beside subfolders of photos \(a.jpg\)"),
+        (["test/a.jpg"], "no trainval photo"),
+        ([], "no photos in the data root"),
+    ],
+)
+def test_a_folder_that_cannot_be_right(settings, root, files, line):
+    root.mkdir()
+    for name in files:
+        photo(root / name)
+    with pytest.raises(InputError, match=line):
+        data.load(settings)
+
+
+VOC = "<annotation>{}</annotation>"
+OBJECT = "<object><name>{}</name></object>"
+
+
+@pytest.fixture
+def voc(root):
+    base = root / "VOCdevkit" / "VOC2012"
+    shown = {"2007_1": ["dog"], "2007_2": ["dog", "person"], "2007_3": ["cat", "cat"], "2007_4": []}
+    for name, classes in shown.items():
+        photo(base / "JPEGImages" / f"{name}.jpg")
+        (base / "Annotations").mkdir(exist_ok=True)
+        (base / "Annotations" / f"{name}.xml").write_text(VOC.format("".join(map(OBJECT.format, classes))))
+    lists = base / "ImageSets" / "Main"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("2007_1\n2007_2\n2007_3\n")
+    (lists / "val.txt").write_text("2007_4\n")
+    values = np.zeros((30, 40))
+    values[5:10], values[10] = 12, 255
+    mask(base / "SegmentationClass" / "2007_4.png", values)
+    return base
+
+
+def test_pascal_voc(settings, voc, capsys):
+    photos = data.load(settings)
+    assert photos.names == ["2007_1", "2007_2", "2007_3", "2007_4"] and photos.species_names == ["cat", "dog"]
+    assert photos.species.tolist() == [1, -1, 0, -1] and photos.trainval.tolist() == [0, 1, 2]
+    assert "1 of 4 photos show several classes" in capsys.readouterr().out
+    trimap = masks.read_trimap(photos, 3)
+    assert trimap[0, 0] == 2 and trimap[7, 0] == 1 and trimap[10, 0] == 3
+    with pytest.raises(InputError, match="2 photos .* have no class or several"):
+        photos.heads_of(["cat", "dog"])
+
+
+def test_voc_says_what_is_missing_or_damaged(settings, voc):
+    (voc / "JPEGImages" / "2007_2.jpg").unlink()
+    with pytest.raises(InputError, match="1 listed photo missing .*2007_2.*--skip-bad-photos"):
+        data.load(settings)
+    settings.skip_bad_photos = True
+    assert len(data.load(settings).names) == 3
+    (voc / "Annotations" / "2007_1.xml").write_text("<annotation>")
+    with pytest.raises(InputError, match="2007_1.xml"):
+        data.load(settings)
+
+
+def test_a_layout_can_be_insisted_on(settings, voc):
+    settings.layout = "folders"
+    assert len(data.load(settings).names) == 5  # the mask, too, is an image
+    settings.layout = "oxford"
+    with pytest.raises(InputError, match="does not have the layout oxford"):
+        data.load(settings)
+    settings.layout = "coco"
+    with pytest.raises(InputError, match="unknown layout 'coco'; one of auto, oxford, voc, folders"):
+        data.load(settings)
+
+
+def test_photos_and_masks_are_turned_upright(settings, root):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    path = photo(root / "phone.jpg", exif=exif)
+    photo(root / "other.jpg")
+    assert decoding.decode(path).shape == (40, 30, 3) and decoding.upright_size(path) == (30, 40)
+    values = np.zeros((30, 40), np.uint8)
+    values[:10] = 1
+    (root / "masks").mkdir()
+    Image.fromarray(values).save(root / "masks" / "phone.png", exif=exif)
+    photos = data.load(settings)
+    trimap = masks.read_trimap(photos, photos.names.index("phone"))
+    assert trimap.shape == (40, 30) and trimap[0, -1] == 1 and trimap[0, 0] == 2
+
+
+def test_greys_of_16_bits_keep_their_range(tmp_path):
+    values = np.full((20, 20), 32768, np.uint16)
+    Image.fromarray(values).save(tmp_path / "grey.png")
+    assert abs(int(decoding.decode(tmp_path / "grey.png").mean()) - 127) <= 1
+
+
+def test_a_large_photo_is_shrunk_while_it_is_read(tmp_path):
+    path = photo(tmp_path / "large.jpg", size=(4000, 3000))
+    assert decoding.decode(path, max_side=500).shape == (375, 500, 3)
