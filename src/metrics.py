@@ -26,6 +26,12 @@ def confusion(mask, trimap):
     return np.bincount(index.ravel(), minlength=6).reshape(3, 2)
 
 
+def box(mask):
+    """Smallest [left, top, right, bottom] around a bool mask (H, W), the last two exclusive; None if it is empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    return [int(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)] if len(rows) else None
+
+
 def sweep(values, trimap, thresholds):
     """`confusion` of values (H, W) over each of the rising thresholds: int64 (thresholds, 3, 2), in one pass."""
     bins = np.searchsorted(thresholds, values.ravel(), side="left")  # how many thresholds the value is over

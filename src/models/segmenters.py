@@ -146,23 +146,28 @@ def load(path):
     return model, saved["size"], saved["reading"]
 
 
-def predictor(settings, photos, networks, size, *, scales=(1.0,)):
-    """Photo indices (n,) to the probability of the pet, (n, size, size) float32 in [0, 1].
+@torch.inference_mode()
+def probabilities(settings, networks, images, size, *, scales, flip=True):
+    """Probability of the pet, averaged over networks, scales (factors of size) and, with flip, mirror images.
 
-    Probabilities are averaged over the networks, the scales (factors of size) and both mirror images.
+    Args:
+        images: uint8 or float (N, 3, S, S) photos, 0..255.
+
+    Returns:
+        float32 array (N, size, size) in [0, 1].
     """
+    batch, total = compute.to_device(images).float(), 0
+    for scale in scales:
+        side = maps.scaled_side(size, scale)
+        scaled = compute.normalise(F.interpolate(batch, (side, side), mode="bilinear", antialias=True))
+        for network in networks:
+            with compute.autocast(settings):
+                logits = torch.stack([network(scaled)] + ([network(scaled.flip(-1)).flip(-1)] if flip else []))
+            mean = logits.float().softmax(2)[:, :, 1].mean(0)
+            total = total + F.interpolate(mean[:, None], (size, size), mode="bilinear")[:, 0]
+    return compute.to_numpy(total / (len(scales) * len(networks)))
 
-    @torch.inference_mode()
-    def predict(index):
-        batch, total = compute.to_device(photos.batch(index)).float(), 0
-        for scale in scales:
-            side = maps.scaled_side(size, scale)
-            scaled = compute.normalise(F.interpolate(batch, (side, side), mode="bilinear", antialias=True))
-            for network in networks:
-                with compute.autocast(settings):
-                    logits = torch.stack([network(scaled), network(scaled.flip(-1)).flip(-1)])
-                mean = logits.float().softmax(2)[:, :, 1].mean(0)
-                total = total + F.interpolate(mean[:, None], (size, size), mode="bilinear")[:, 0]
-        return compute.to_numpy(total / (len(scales) * len(networks)))
 
-    return predict
+def predictor(settings, photos, networks, size, *, scales=(1.0,)):
+    """Photo indices (n,) to the `probabilities` (n, size, size) of these photos."""
+    return lambda index: probabilities(settings, networks, photos.batch(index), size, scales=scales)

@@ -121,13 +121,18 @@ def reading(scales, refine=None, dilation=0.0):
     return {"scales": list(scales), "crf": refine and asdict(refine), "dilation": dilation}
 
 
+def refinement(reading, backend="lattice"):
+    """The crf.DenseCRF of a reading, or None."""
+    return reading["crf"] and crf.DenseCRF(**reading["crf"] | {"backend": backend})
+
+
 def recipes_of(reading, backend):
     """The recipes of a segmenter's masks: masks/, refined masks_crf/ and dilated masks_final/, as far as it has them.
 
     Args:
         backend: of crf.DenseCRF.
     """
-    refine = reading["crf"] and crf.DenseCRF(**reading["crf"] | {"backend": backend})
+    refine = refinement(reading, backend)
     final = {"masks_final": Recipe(None, refine, reading["dilation"])} if reading["dilation"] else {}
     return with_and_without_crf(None, refine) | final
 
@@ -141,6 +146,17 @@ def dilate(prob, share):
     return values[0, 0].numpy()
 
 
+def refined(images, probabilities, recipe):
+    """Probabilities (S, S) at the size of their images (H, W, 3), after CRF and dilation; list of float32 (H, W)."""
+    full = []
+    for image, prob in zip(images, probabilities, strict=True):
+        small = Image.fromarray(prob.astype(np.float32))
+        full.append(np.array(small.resize(image.shape[1::-1], Image.Resampling.BILINEAR)))
+    if recipe.refine is not None:
+        full = crf.refine(images, full, recipe.refine)
+    return [dilate(prob, recipe.dilation) for prob in full] if recipe.dilation else full
+
+
 def finish(items, recipe, ignore_band):
     """Probabilities to the photos' own size, CRF, dilation, PNG.
 
@@ -149,15 +165,10 @@ def finish(items, recipe, ignore_band):
         recipe: a Recipe; its threshold is done with.
         ignore_band: of `label`.
     """
-    images = [decode(photo_path) for photo_path, _, _ in items]
-    full = []
-    for image, (_, prob, _) in zip(images, items, strict=True):
-        small = Image.fromarray(prob.astype(np.float32))
-        full.append(np.array(small.resize(image.shape[1::-1], Image.Resampling.BILINEAR)))
-    if recipe.refine is not None:
-        full = crf.refine(images, full, recipe.refine)
-    for prob, (_, _, mask_path) in zip(full, items, strict=True):
-        save(mask_path, label(dilate(prob, recipe.dilation) if recipe.dilation else prob, ignore_band))
+    photo_paths, probabilities, mask_paths = zip(*items, strict=True)
+    full = refined([decode(path) for path in photo_paths], probabilities, recipe)
+    for prob, path in zip(full, mask_paths, strict=True):
+        save(path, label(prob, ignore_band))
 
 
 def write(path, photos, predict, recipes, *, ignore_band=0.0, chunk=32):

@@ -1,6 +1,7 @@
 """Curves, previews and the sheet that compares all methods. Colours are Okabe and Ito's, told apart by everyone."""
 
 import csv
+import os
 
 import matplotlib
 
@@ -8,7 +9,7 @@ matplotlib.use("Agg")  # no window is ever opened
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
-from PIL import Image, ImageFilter  # noqa: E402
+from PIL import Image, ImageChops, ImageFilter  # noqa: E402
 
 from src import distributed, metrics  # noqa: E402
 from src.data.decoding import decode  # noqa: E402
@@ -38,6 +39,35 @@ def overlay(photo, labels):
     mask = Image.fromarray(pet[..., 0].astype(np.uint8))
     edge = np.asarray(mask.filter(ImageFilter.MaxFilter(3))) != np.asarray(mask.filter(ImageFilter.MinFilter(3)))
     return np.where(edge[..., None], ORANGE, shown).astype(np.uint8)
+
+
+def save_overlay(path, photo, mask):
+    """Write the photo with a mask over it, JPEG; like `overlay`, but in bytes, because photos may be large.
+
+    Args:
+        photo: uint8 (H, W, 3). mask: bool (H, W).
+    """
+    photo, mask = Image.fromarray(photo), Image.fromarray(255 * mask.astype(np.uint8))
+    dim = Image.blend(photo, Image.new("RGB", photo.size, tuple(c // 2 + 20 for c in BLUE)), 0.65)
+    edge = ImageChops.difference(mask.filter(ImageFilter.MaxFilter(3)), mask.filter(ImageFilter.MinFilter(3)))
+    shown = Image.composite(photo, dim, mask)
+    shown.paste(ORANGE, mask=edge)
+    _save_image(path, shown, "JPEG", quality=90)
+
+
+def save_cutout(path, photo, mask):
+    """Write the photo, transparent outside its mask, PNG. Arguments as for `save_overlay`."""
+    cut = Image.fromarray(photo)
+    cut.putalpha(Image.fromarray(255 * mask.astype(np.uint8)))
+    _save_image(path, cut, "PNG", compress_level=1)
+
+
+def _save_image(path, image, kind, **options):
+    """Write through a temporary file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    image.save(part, format=kind, **options)
+    os.replace(part, path)
 
 
 def preview(run, photos, folders):

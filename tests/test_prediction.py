@@ -1,0 +1,123 @@
+"""Masks of photos from anywhere: what is written, what is passed over, what is named."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from src import InputError, metrics, prediction
+from src.models import segmenters
+from src.postprocessing import guided, masks
+from src.postprocessing.crf import DenseCRF
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """An untrained U-Net, read at two scales and with the dense CRF."""
+    torch.manual_seed(0)
+    model = segmenters.UNet()
+    path = tmp_path_factory.mktemp("segmenter") / "checkpoint.pt"
+    reading = masks.reading((1.0, 1.5), DenseCRF(bilateral_compat=4.0), 0.0)
+    settings = type("Settings", (), {"backbone": "resnet18"})
+    torch.save(segmenters.checkpoint(model, "unet", settings, 48, reading), path)
+    return path
+
+
+def draw(path, size=(60, 40), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
+    Image.fromarray(values).save(path, **options)
+    return path
+
+
+def predict(script, *flags):
+    return script("train_unet/predict.py", *flags, tiny=False)
+
+
+def test_files_and_nested_folders(script, checkpoint, tmp_path):
+    root, out = tmp_path / "my photos", tmp_path / "out"
+    draw(root / "a.jpg")
+    draw(root / "deep" / "b é.png", size=(30, 50))
+    draw(tmp_path / "single.webp")
+    code, text, _ = predict(script, root, tmp_path / "single.webp", "--out", out, "--checkpoint", checkpoint, "--json")
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert code == 0 and [line["size"] for line in lines] == [[60, 40], [30, 50], [60, 40]]
+    for name in ("a", "deep/b é", "single"):
+        mask = masks.read(out / "masks" / f"{name}.png")
+        with Image.open(out / "cutouts" / f"{name}.png") as cut, Image.open(out / "overlays" / f"{name}.jpg") as over:
+            assert cut.mode == "RGBA" and cut.size == over.size == mask.shape[::-1]
+            assert (np.array(cut)[..., 3] == 255 * mask).all()
+    for line in lines:
+        mask = masks.read(line["mask"]) == 1
+        assert line["area"] == pytest.approx(mask.mean(), abs=1e-4) and line["box"] == metrics.box(mask)
+        assert 0 <= line["certainty"] <= 1
+
+
+def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, tmp_path):
+    root, out = tmp_path / "photos", tmp_path / "out"
+    for name in ("a", "b", "c"):
+        draw(root / f"{name}.jpg")
+    (root / "b.jpg").write_bytes((root / "b.jpg").read_bytes()[:300])
+    flags = (root, "--out", out, "--checkpoint", checkpoint, "--fast", "--no-pictures")
+    code, _, err = predict(script, *flags)
+    assert code == 1 and "left out" in err and "b.jpg" in err and "2 masks" in err
+    assert sorted(path.name for path in out.rglob("*.*")) == ["a.png", "c.png"]
+    draw(root / "b.jpg")
+    code, _, err = predict(script, *flags)
+    assert code == 0 and "1 photo to do, 2 done before" in err
+
+
+def test_the_newest_weakly_trained_segmenter_is_taken(script, checkpoint, tmp_path):
+    photo = draw(tmp_path / "a.jpg")
+    runs_root = tmp_path / "runs"
+    flags = (photo, "--out", tmp_path / "out", "--runs-root", runs_root)
+    code, _, err = predict(script, *flags)
+    assert code == 2 and "no finished segmenter" in err and len(err.splitlines()) == 1
+    for name in ("train_on_ensemble", "train_on_gt"):
+        run = runs_root / "demo" / name / "seed0"
+        run.mkdir(parents=True)
+        (run / "checkpoint.pt").write_bytes(checkpoint.read_bytes())
+        (run / "summary.json").write_text("{}")
+    code, _, err = predict(script, *flags)
+    assert code == 0 and "train_on_ensemble/seed0/checkpoint.pt" in err
+
+
+@pytest.mark.parametrize(
+    ("names", "line"), [([], "no photos in"), (["missing.jpg"], "no such photo or folder: .*missing.jpg")]
+)
+def test_nothing_to_do_is_one_line(tmp_path, names, line):
+    with pytest.raises(InputError, match=line):
+        prediction.photos_in([tmp_path / name for name in names] or [tmp_path], tmp_path / "out")
+
+
+def test_photos_that_differ_in_their_suffix_keep_it(tmp_path):
+    for name in ("x/a.jpg", "x/a.png", "y/a.jpg"):
+        draw(tmp_path / name)
+    found = prediction.photos_in([tmp_path / "x", tmp_path / "y"], tmp_path / "x" / "out")
+    assert sorted(found) == ["x/a.jpg", "x/a.png", "y/a"]
+    with pytest.raises(InputError, match="would write the same mask"):
+        prediction.photos_in([tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"], tmp_path / "out")
+
+
+def test_three_lines_of_python(checkpoint):
+    segmenter = prediction.load(checkpoint)
+    images = [Image.new("RGB", (60, 40), "white"), Image.new("L", (30, 50))]
+    found = segmenter(images)
+    assert [mask.shape for mask in found] == [(40, 60), (50, 30)] and found[0].dtype == bool
+    assert (segmenter(images[0]) == found[0]).all()
+    batch = torch.randint(0, 255, (2, 3, 48, 48), dtype=torch.uint8)
+    assert [mask.shape for mask in segmenter(batch)] == [(48, 48), (48, 48)] and segmenter([]) == []
+
+
+def test_the_outline_of_a_large_photo_follows_its_edges():
+    rows, columns = np.mgrid[:1200, :1600]
+    disk = (rows - 500) ** 2 + (columns - 700) ** 2 < 400**2
+    large = np.where(disk[..., None], (200, 180, 160), (60, 80, 50)).astype(np.uint8)
+    small = np.array(Image.fromarray(large).resize((200, 150), Image.Resampling.BILINEAR))
+    prob = np.array(Image.fromarray(disk.astype(np.float32)).resize((50, 38)).resize((200, 150)))  # a blurred outline
+    found = guided.upsample(prob, small, large)
+    plain = np.array(Image.fromarray(prob).resize((1600, 1200), Image.Resampling.BILINEAR)) > 0.5
+    iou = [(mask & disk).sum() / (mask | disk).sum() for mask in (plain, found)]
+    assert iou[1] > 0.995 and iou[1] > iou[0]
