@@ -64,7 +64,7 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; --help lists the flags\n")
 
 
-def override(script, argv=None, positional=""):
+def override(script, argv=None):
     """Parse flags built from the constants of a script and of this file.
 
     The script's own constants are set in its globals; where it repeats a shared one, its value is the default.
@@ -72,7 +72,6 @@ def override(script, argv=None, positional=""):
     Args:
         script: the script's globals().
         argv: list of arguments; None reads sys.argv.
-        positional: the constant that takes the arguments without a flag.
 
     Returns:
         SimpleNamespace with the shared settings in lower case (data_root, layout, runs_root, seed, backbone, weights,
@@ -88,7 +87,7 @@ def override(script, argv=None, positional=""):
     experiment = parser.add_argument_group("this experiment")
     house = parser.add_argument_group("every script")
     for name, (default, note) in {**shared, **own}.items():
-        if name == positional:
+        if default == ():  # takes the words without a flag
             experiment.add_argument(name, nargs="+", metavar=name.lower(), help=note)
         else:
             _add_flag(house if name in shared else experiment, name, default, note)
@@ -116,10 +115,10 @@ def _folder(value, default):
     return ROOT / default if value == default else Path(value).expanduser().resolve()
 
 
-def run(main, script, argv=None, positional=""):
+def run(main, script, argv=None):
     """Seed everything and run `main(settings)`; what the user can put right is one line on stderr and exit code 2."""
     try:
-        settings = override(script, argv, positional)
+        settings = override(script, argv)
         distributed.start()
         compute.seed_everything(settings.seed)
         main(settings)

@@ -53,4 +53,4 @@ def main(settings):
 
 
 if __name__ == "__main__":
-    cli.run(main, globals(), positional="PHOTOS")
+    cli.run(main, globals())
