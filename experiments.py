@@ -3,7 +3,7 @@
 reproduce.py runs the list from top to bottom; stages, tables, the sheet and the tests' counts follow from it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from src import runs
 
@@ -255,6 +255,29 @@ def chain(trimaps=True, ensemble_only=False, ablations=False):
     if ensemble_only:
         found = with_upstreams([name for name, _ in cells(TABLE4)], found)
     return found + (ABLATIONS if ablations else [])
+
+
+def own(classes, background, quick=False):
+    """The experiments that lead from own photos to masks and a segmenter; those of the tables that fit them.
+
+    Args:
+        classes: how many there are to tell apart; 0 where a photo has none or several.
+        background: whether there are photos without a subject.
+        quick: one CCAM and one round, in place of what the photos allow and three.
+    """
+    wanted = {"train_ccam_pretrained": "ccam pretrained"}
+    if background and classes and not quick:
+        wanted["train_ccam_37_bg"] = "ccam 37_bg"
+    if classes > 1 and not quick:
+        wanted["train_ccam_on_specific_37_class"] = "class_specific_ccam specific_37_class"
+    flags = {
+        "ensemble_masks": ("--members", *wanted.values()),
+        # Growth covers the border band of Oxford's trimaps, which other photos do not have.
+        "train_on_ensemble": ("--dilate", "0", *(("--rounds", "1") if quick else ())),
+    }
+    found = [replace(e, flags=flags[e.name], cells=()) if e.name in flags else e for e in EXPERIMENTS]
+    found = [replace(e, reads=tuple(wanted)) if e.name == "ensemble_masks" else e for e in found]
+    return with_upstreams(["train_on_ensemble"], found)
 
 
 def cells(table):

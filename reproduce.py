@@ -1,8 +1,11 @@
 """Run every experiment in order, then print their tables beside the published numbers, and draw the sheet.
 
+With own photos (any layout but Oxford's, or --quick): only what leads to masks and a segmenter.
+
 Run:    python reproduce.py                                    (Oxford-IIIT Pet and ImageNet ResNet-50, on a GPU)
         python reproduce.py --photos data/pet_subset.txt --backbone mobilenet_v2      (the README's subset)
         python reproduce.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE
+        python reproduce.py --data-root my_photos --backbone mobilenet_v2 --quick     (own photos)
         make demo                                              (the drawn sample)
 Reads:  what the stages read; a finished stage is not run again, an interrupted one goes on
 Writes: the stages' run directories, <runs-root>/tables_seed0.md and <runs-root>/sheet_seed0.png
@@ -19,10 +22,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # lets src be imported from any directory
 
+import numpy as np
 from tqdm import tqdm
 
 import experiments
-from src import cli, data, runs
+from src import cli, data, expected_time, runs, scoring
+from src.data import download
 from src.report import pictures, results, tables
 
 PHOTOS = ""  # list of "name split" lines, such as data/pet_subset.txt: only these photos, in this split
@@ -30,11 +35,14 @@ MAX_SIDE = 384  # pixels to which --photos shrinks the longer side of photos and
 SHORT = False  # fewer passes and one scale: the drawn sample in minutes on two cores
 ENSEMBLE_ONLY = False  # only the stages that Table 4 needs, for more seeds
 ABLATIONS = False  # also the stages that change one thing of Table 4
+QUICK = False  # masks and a segmenter from one CCAM and one round
 LIST = False  # only show the stages with state, score and minutes
 TEST_ONLY = False  # stages whose masks nobody reads make and score those of the test photos alone
 SHEET = ""  # file of the sheet; empty: <runs-root>/sheet_seed<N>.png
 ROWS = 8  # photos on it
 RESULTS = ""  # folder in which seed<N>.json gathers the summaries of the finished stages
+PHOTOS_A_PASS = 400  # own photos for which the scripts' EPOCHS are right; --passes follows their number
+LEAST_SURE = 20  # of them to show
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
 
 
@@ -145,17 +153,52 @@ def report(settings, photos, chain):
     return "\n".join(filter(None, found))
 
 
+def own_chain(settings, photos):
+    """The experiments for own photos; trainings as long as their number wants."""
+    shown = photos.breeds[: len(photos.names)]
+    classes = 0 if (shown < 0).any() else len(photos.breed_names)
+    if settings.passes == cli.PASSES:  # a power of two, so that a few photos more do not change it
+        settings.passes = 2.0 ** float(np.clip(np.round(np.log2(PHOTOS_A_PASS / len(photos.trainval))), -3, 2))
+    chain = experiments.own(classes, (photos.root / "background").is_dir(), QUICK)
+    ahead = [e.name for e in chain if not runs.finished(directory(settings, e))]
+    seconds = expected_time.of_own_chain(settings, photos, ahead, len(chain[-2].reads), 1 if QUICK else 3)
+    print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out, --passes {settings.passes:g}, "
+          f"about {max(1, seconds / 60):.0f} min, into {settings.runs_root}", flush=True)  # fmt: skip
+    return chain
+
+
+def say_result(settings, photos, chain):
+    """Where the masks and the segmenter of own photos are, and which photos to look at first."""
+    first, last = directory(settings, chain[-2]), directory(settings, chain[-1])
+    index = np.concatenate([photos.test, photos.trainval])
+    sure = scoring.agreement(photos, index, first / "masks_crf", last / "masks_crf")
+    unsure = index[sure.argsort(kind="stable")[:LEAST_SURE]]
+    sheet = Path(SHEET or Path(settings.runs_root) / "least_sure.png")
+    columns = [("first masks", first / "masks_crf"), ("final masks", last / "masks_crf")]
+    pictures.sheet(sheet, photos, unsure, columns, LEAST_SURE)
+    print(f"masks: {last / 'masks_crf'}\nsegmenter: {last / 'checkpoint.pt'}\nthe photos it is least sure of: {sheet}")
+    if not photos.has_truths():
+        print("no masks of yours are there to score against: how good these are, only your eyes can tell")
+    print(f"next: python train_unet/predict.py NEW_PHOTOS --run {last}", flush=True)
+
+
 def main(settings):
     if PHOTOS:
         root = Path(settings.runs_root) / f"{Path(PHOTOS).stem}_{MAX_SIDE}"
         settings.data_root = data.select(settings.data_root, PHOTOS, MAX_SIDE, root)
+    own = QUICK or data.layout_of(download.prepare(Path(settings.data_root)), settings.layout) != "oxford"
+    if own and settings.runs_root == cli.ROOT / cli.RUNS_ROOT:  # those of other photos stay apart
+        settings.runs_root = settings.runs_root / Path(settings.data_root).name
     photos = data.load(settings)
-    chain = experiments.chain(photos.has_truths(), ENSEMBLE_ONLY, ABLATIONS)
+    chain = own_chain(settings, photos) if own else experiments.chain(photos.has_truths(), ENSEMBLE_ONLY, ABLATIONS)
     if LIST:
         show(settings, chain)
         return
     start = time.time()
     run_all(settings, chain)
+    if own:
+        say_result(settings, photos, chain)
+        return
     text = report(settings, photos, chain)
     path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
     path.write_text(text, encoding="utf-8")

@@ -117,6 +117,20 @@ def compare(counts):
     return found
 
 
+def agreement(photos, index, folder, other):
+    """How much two folders of masks agree on each photo: IoU of their subjects, float64 (n,); 1 where both are empty.
+
+    Where there is no ground truth this tells where to look: what two stages disagree about is not sure.
+    """
+
+    def one(i):
+        a, b = (masks.read(Path(where) / f"{photos.names[i]}.png") == 1 for where in (folder, other))
+        return (a & b).sum() / (a | b).sum() if (a | b).any() else 1.0
+
+    with compute.threads() as pool:
+        return np.array(list(pool.map(one, index)))
+
+
 def worst(photos, index, counts, most):
     """Names and IoU (border = pet) of the photos with the lowest, [(name, IoU)]."""
     iou = metrics.per_photo_iou(counts)

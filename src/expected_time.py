@@ -1,0 +1,56 @@
+"""How long the chain for own photos will take, from one forward pass and one dense CRF measured here and now."""
+
+import time
+
+import numpy as np
+import torch
+
+from src import compute
+from src.data import decoding
+from src.models import classifiers
+from src.postprocessing import crf
+
+BATCH = 8  # photos of the measured pass
+# Forward passes of a photo's network that a photo costs; counted from the scripts' EPOCHS and SCALES.
+CCAM = 2.5  # features of two views, then the head alone
+CLASSIFIER = 15.0  # six passes with most of the network frozen
+MAPS = 6.5  # scales 1 and 1.5 and their mirror images
+SEGMENTER = 30.0  # eight passes forward and backward
+MASKS = 10.0  # scales 1, 1.25 and 1.5 and their mirror images
+
+
+def of_own_chain(settings, photos, names, members, rounds):
+    """Seconds for the stages of experiments.own.
+
+    Args:
+        names: of the stages that are not finished.
+        members, rounds: of the ensemble and the segmenter.
+    """
+    forward, refine = _measure(settings, photos)
+    some, every = len(photos.trainval) * forward, len(photos.trainval) + len(photos.test)
+    total = 0.0
+    for name in names:
+        if "ensemble" not in name:
+            total += some * (CLASSIFIER * settings.passes if "classifier" in name else CCAM)
+        elif "masks" in name:
+            total += every * (members * MAPS * forward + refine)
+        else:
+            total += rounds * (some * SEGMENTER * settings.passes + every * (MASKS * forward + refine))
+    return total
+
+
+@torch.inference_mode()
+def _measure(settings, photos):
+    """Seconds a photo of (a forward pass at the image size, the dense CRF of the first one at its own size)."""
+    index = np.resize(photos.trainval, BATCH)
+    model = compute.to_device(classifiers.pretrained(settings)).eval()
+    images = compute.normalise(photos.batch(index))
+    for _ in range(2):  # the first warms up
+        start = time.perf_counter()
+        with compute.autocast(settings):
+            compute.to_numpy(model(images).float())
+        forward = (time.perf_counter() - start) / BATCH
+    picture = decoding.decode(photos.paths[index[0]], max_side=crf.DenseCRF.max_side)
+    start = time.perf_counter()
+    crf.refine([picture], [picture[..., 0] / 255], crf.DenseCRF())
+    return forward, time.perf_counter() - start
