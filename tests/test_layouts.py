@@ -1,9 +1,12 @@
 """Data roots of every layout: what is found, what is held out, what is named."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
+import experiments
 from src import InputError, data
 from src.data import decoding
 from src.postprocessing import masks
@@ -170,3 +173,29 @@ def test_greys_of_16_bits_keep_their_range(tmp_path):
 def test_a_large_photo_is_shrunk_while_it_is_read(tmp_path):
     path = photo(tmp_path / "large.jpg", size=(4000, 3000))
     assert decoding.decode(path, max_side=500).shape == (375, 500, 3)
+
+
+def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
+    root = script.data_root = tmp_path / "my pets"
+    for path in sorted((drawn / "oxford-iiit-pet" / "images").iterdir())[:12]:
+        kind = "cats" if "cat" in path.name else "dogs"
+        (root / kind).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, root / kind)
+    code, out, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
+    assert code == 0, err
+    assert "photos to learn from" in out and "only your eyes" in out
+    run = script.runs_root / "train_on_ensemble" / "seed0"
+    assert len(list((run / "masks_crf").rglob("*.png"))) == 12 and (script.runs_root / "least_sure.png").exists()
+    assert {path.parent.parent.name for path in script.runs_root.rglob("summary.json")} == {
+        "train_ccam_pretrained", "ensemble_masks", "train_on_ensemble",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("classes", "background", "quick", "members"),
+    [(2, True, True, 1), (0, False, False, 1), (1, False, False, 1), (2, False, False, 2), (2, True, False, 3)],
+)
+def test_own_photos_get_the_members_that_they_allow(classes, background, quick, members):
+    chain = experiments.own(classes, background, quick)
+    assert len(chain[-2].reads) == members and set(chain[-2].reads) < {e.name for e in chain}
+    assert ("--rounds" in chain[-1].flags) == quick
