@@ -155,8 +155,7 @@ def report(settings, photos, chain):
 
 def own_chain(settings, photos):
     """The experiments for own photos; trainings as long as their number wants."""
-    shown = photos.breeds[: len(photos.names)]
-    classes = 0 if (shown < 0).any() else len(photos.breed_names)
+    classes = 0 if (photos.breeds < 0).any() else len(photos.breed_names)
     if settings.passes == cli.PASSES:  # a power of two, so that a few photos more do not change it
         settings.passes = 2.0 ** float(np.clip(np.round(np.log2(PHOTOS_A_PASS / len(photos.trainval))), -3, 2))
     chain = experiments.own(classes, (photos.root / "background").is_dir(), QUICK)

@@ -34,8 +34,7 @@ def decode(path, size=None, max_side=None):
 
     Args:
         size: resize to size x size.
-        max_side: or shrink to at most about this many pixels on the longer side, while reading where JPEG allows it:
-            a photo of 50 megapixels never is in memory as a whole.
+        max_side: or shrink to at most this many pixels on the longer side; a JPEG already while it is read.
 
     Raises:
         InputError: not an image, cut off, or under MIN_SIDE pixels on a side; names the file.
