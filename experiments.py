@@ -3,7 +3,7 @@
 reproduce.py runs the list from top to bottom; stages, tables, the sheet and the tests' counts follow from it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from src import runs
 
@@ -67,7 +67,7 @@ COSTS = {
     "train_classifier_37_bg": 12, "evaluate_cam": 2, "train_ccam": 12, "evaluate_ccam": 3, "train_ccam_ecs": 12,
     "train_ccam_on_specific_cat_dog": 8, "train_ccam_on_specific_37_class": 9, "generate_masks": 9,
     "train_on_37CCAM": 28, "train_on_37CCAM_CRF": 28, "train_on_gt": 28, "evaluate_unet": 6, "ensemble_masks": 8,
-    "train_on_ensemble": 78, "train_on_ensemble_gt": 71,
+    "boxes_from_trimaps": 1, "train_on_ensemble": 78, "train_on_ensemble_gt": 71,
 }  # fmt: skip
 
 # Tables and their columns; the rows are those of the cells, in the order of the list below.
@@ -87,6 +87,7 @@ COLUMNS = {  # of what starts from the pretrained network, or from a classifier
 TABLES = PUBLISHED | {BESIDE_CAM: tuple(columns[BESIDE_CAM] for columns in COLUMNS.values())}
 TABLE4, CHANGES = "Table 4", "One thing changed (by how much)"
 FINAL, BOUND = "+ growth: **the final masks**", "bound: the same segmenter on ground truth"  # rows whose ratio counts
+TABLE5 = {"image labels": "train_on_ensemble", "boxes": "train_on_ensemble_boxes", "full": "train_on_ensemble_gt"}
 FIRST, ROUND1 = "+ dCRF: the first masks", "round 1 + dCRF"  # rows that ablations change
 
 ONE_SCALE = ("--scales", "1.0")
@@ -208,6 +209,7 @@ EXPERIMENTS = [
         cells=(Cell(TABLE4, BOUND), Cell(TABLE4, "bound + dCRF", score="{}_crf")),
     ),
 ]  # fmt: skip
+BOXES = ("--supervision", "boxes")
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
 ABLATIONS = [
     without("first masks: one CCAM in place of five", ENSEMBLE, "one", MEMBERS[:1], "--members", "ccam pretrained"),
@@ -220,6 +222,12 @@ ABLATIONS = [
     without("round 1: masks of one CCAM", SEGMENTER, "one", ("ensemble_masks_one",), "--masks", "one",
             "--rounds", "1"),
     without("round 1: masks without dCRF", SEGMENTER, "no_crf", ("ensemble_masks",), "--no-refine", "--rounds", "1"),
+]  # fmt: skip
+WITH_BOXES = [
+    Experiment("train_ccam/boxes_from_trimaps.py", {}, ground_truth=True),
+    Experiment(ENSEMBLE, {"name": "boxes"}, (*MEMBERS, "boxes_from_trimaps"), BOXES, SHORT_ENSEMBLE),
+    Experiment(SEGMENTER, {"name": "boxes"}, ("ensemble_masks_boxes",), (*BOXES, "--masks", "boxes"),
+               (*SHORT_SEGMENTER, "--rounds", "1")),
 ]  # fmt: skip
 
 # The columns of the sheet: title, run and folder of masks.
@@ -243,41 +251,42 @@ def with_upstreams(names, among=EXPERIMENTS):
     return [e for e in among if e.name in wanted]
 
 
-def chain(trimaps=True, ensemble_only=False, ablations=False):
+def chain(trimaps=True, ensemble_only=False, ablations=False, boxes=False):
     """The experiments to run, in order.
 
     Args:
         trimaps: whether there are any to learn from and to score against.
         ensemble_only: only what Table 4 needs: the experiments that fill it, and their upstreams.
         ablations: also those that change one thing of Table 4.
+        boxes: also those that learn from boxes, for Table 5.
     """
     found = [e for e in EXPERIMENTS if trimaps or not e.ground_truth]
     if ensemble_only:
         found = with_upstreams([name for name, _ in cells(TABLE4)], found)
-    return found + (ABLATIONS if ablations else [])
+    return found + (ABLATIONS if ablations else []) + (WITH_BOXES if boxes else [])
 
 
-def own(classes, background, quick=False):
+def own(classes, background, quick=False, boxes=False):
     """The experiments that lead from own photos to masks and a segmenter; those of the tables that fit them.
 
     Args:
         classes: how many there are to tell apart; 0 where a photo has none or several.
         background: whether there are photos without a subject.
         quick: one CCAM and one round, in place of what the photos allow and three.
+        boxes: the photos' boxes are used, too.
     """
     wanted = {"train_ccam_pretrained": "ccam pretrained"}
     if background and classes and not quick:
         wanted["train_ccam_37_bg"] = "ccam 37_bg"
     if classes > 1 and not quick:
         wanted["train_ccam_on_specific_37_class"] = "class_specific_ccam specific_37_class"
-    flags = {
-        "ensemble_masks": ("--members", *wanted.values()),
-        # Growth covers the border band of Oxford's trimaps, which other photos do not have.
-        "train_on_ensemble": ("--dilate", "0", *(("--rounds", "1") if quick else ())),
-    }
-    found = [replace(e, flags=flags[e.name], cells=()) if e.name in flags else e for e in EXPERIMENTS]
-    found = [replace(e, reads=tuple(wanted)) if e.name == "ensemble_masks" else e for e in found]
-    return with_upstreams(["train_on_ensemble"], found)
+    name = "_".join(word for word, given in (("quick", quick), ("boxes", boxes)) if given)  # tells the runs apart
+    further = BOXES if boxes else ()
+    first = Experiment(ENSEMBLE, {"name": name}, tuple(wanted), ("--members", *wanted.values(), *further))
+    # Growth covers the border band of Oxford's trimaps, which other photos do not have.
+    flags = ("--masks", name, "--dilate", "0", *(("--rounds", "1") if quick else ()), *further)
+    last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
+    return with_upstreams([last.name], [*EXPERIMENTS, first, last])
 
 
 def cells(table):

@@ -26,8 +26,9 @@ import numpy as np
 from tqdm import tqdm
 
 import experiments
-from src import cli, data, expected_time, runs, scoring
+from src import check_choice, cli, data, expected_time, runs, scoring
 from src.data import download
+from src.data.boxes import SUPERVISIONS
 from src.report import pictures, results, tables
 
 PHOTOS = ""  # list of "name split" lines, such as data/pet_subset.txt: only these photos, in this split
@@ -35,6 +36,7 @@ MAX_SIDE = 384  # pixels to which --photos shrinks the longer side of photos and
 SHORT = False  # fewer passes and one scale: the drawn sample in minutes on two cores
 ENSEMBLE_ONLY = False  # only the stages that Table 4 needs, for more seeds
 ABLATIONS = False  # also the stages that change one thing of Table 4
+SUPERVISION = "labels"  # or boxes: own photos' are used, too; for the tables, those derived from trimaps, as Table 5
 QUICK = False  # masks and a segmenter from one CCAM and one round
 LIST = False  # only show the stages with state, score and minutes
 TEST_ONLY = False  # stages whose masks nobody reads make and score those of the test photos alone
@@ -148,6 +150,8 @@ def report(settings, photos, chain):
     found.append(tables.steps(there, experiments.TABLE4, steps, ratio))
     ablations = experiments.cells(experiments.CHANGES)
     found.append(tables.changes(there, experiments.CHANGES, ablations, compared_with=steps))
+    if SUPERVISION == "boxes":
+        found.append(tables.supervisions(there, "Table 5", experiments.TABLE5))
     paths = [directory(settings, e) for e in chain]
     found.append(tables.costs(paths, len(photos.trainval) + len(photos.test)))
     return "\n".join(filter(None, found))
@@ -158,7 +162,7 @@ def own_chain(settings, photos):
     classes = 0 if (photos.breeds < 0).any() else len(photos.breed_names)
     if settings.passes == cli.PASSES:  # a power of two, so that a few photos more do not change it
         settings.passes = 2.0 ** float(np.clip(np.round(np.log2(PHOTOS_A_PASS / len(photos.trainval))), -3, 2))
-    chain = experiments.own(classes, (photos.root / "background").is_dir(), QUICK)
+    chain = experiments.own(classes, (photos.root / "background").is_dir(), QUICK, SUPERVISION == "boxes")
     ahead = [e.name for e in chain if not runs.finished(directory(settings, e))]
     seconds = expected_time.of_own_chain(settings, photos, ahead, len(chain[-2].reads), 1 if QUICK else 3)
     print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out, --passes {settings.passes:g}, "
@@ -189,7 +193,9 @@ def main(settings):
     if own and settings.runs_root == cli.ROOT / cli.RUNS_ROOT:  # those of other photos stay apart
         settings.runs_root = settings.runs_root / Path(settings.data_root).name
     photos = data.load(settings)
-    chain = own_chain(settings, photos) if own else experiments.chain(photos.has_truths(), ENSEMBLE_ONLY, ABLATIONS)
+    check_choice("supervision", SUPERVISION, SUPERVISIONS)
+    wanted = ENSEMBLE_ONLY, ABLATIONS, SUPERVISION == "boxes"
+    chain = own_chain(settings, photos) if own else experiments.chain(photos.has_truths(), *wanted)
     if LIST:
         show(settings, chain)
         return

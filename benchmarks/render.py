@@ -100,6 +100,10 @@ def strata(summaries):
     return tables.markdown(head, rows)
 
 
+def table5(summaries):
+    return tables.supervisions(summaries, "Table 5", experiments.TABLE5)
+
+
 def runs(summaries):
     """What made the figures: of each seed the runs, commits, device, precision and minutes."""
     rows = []
@@ -123,7 +127,8 @@ def spread(_):
 
 RENDERERS = {
     "headline": headline, "ratios": ratios, "steps": steps, "figures": figures, "strata": strata, "runs": runs,
-    "spread": spread, **{table.replace(" ", "").lower(): published(table) for table in experiments.TABLES},
+    "spread": spread, "table5": table5,
+    **{table.replace(" ", "").lower(): published(table) for table in experiments.TABLES},
 }  # fmt: skip
 
 

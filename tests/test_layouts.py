@@ -184,10 +184,10 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
     code, out, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
     assert code == 0, err
     assert "photos to learn from" in out and "only your eyes" in out
-    run = script.runs_root / "train_on_ensemble" / "seed0"
+    run = script.runs_root / "train_on_ensemble_quick" / "seed0"
     assert len(list((run / "masks_crf").rglob("*.png"))) == 12 and (script.runs_root / "least_sure.png").exists()
     assert {path.parent.parent.name for path in script.runs_root.rglob("summary.json")} == {
-        "train_ccam_pretrained", "ensemble_masks", "train_on_ensemble",
+        "train_ccam_pretrained", "ensemble_masks_quick", "train_on_ensemble_quick",
     }  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def test_recipe_refines_then_grows(tmp_path, drawn):
         "refined": masks.Recipe(refine=crf.DenseCRF(bilateral_compat=1)),
         "grown": masks.Recipe(refine=crf.DenseCRF(bilateral_compat=1), dilation=0.05),
     }.items():
-        masks.finish([(photo, prob, tmp_path / f"{name}.png")], recipe, 0.0)
+        masks.finish([(photo, prob, None, tmp_path / f"{name}.png")], recipe, 0.0)
         made[name] = masks.read(tmp_path / f"{name}.png") == 1
     assert not np.array_equal(made["plain"], made["refined"])
     assert (made["grown"] >= made["refined"]).all() and made["grown"].sum() > made["refined"].sum()

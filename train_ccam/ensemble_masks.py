@@ -17,6 +17,7 @@ from src.postprocessing import masks
 from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
+SUPERVISION = "labels"  # or boxes, of trainval: masks fill them and stay inside
 MEMBERS = (
     "ccam pretrained",
     "ccam cat_dog_bg",
@@ -51,10 +52,13 @@ def main(settings):
         bilateral_sxy=BILATERAL_SXY, bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF
     )
     photos = data.load(settings)
+    of_heads = SUPERVISION == "boxes" and photos.trimaps  # Oxford-IIIT Pet's own boxes
+    derived = runs.upstream(settings, "train_ccam/boxes_from_trimaps.py") / "boxes.json" if of_heads else ""
+    boxes = data.boxes_of(photos, SUPERVISION, derived)
     predict = ensemble.predictor([member(name, settings, photos) for name in MEMBERS], threshold=THRESHOLD)
     recipes = masks.with_and_without_crf(None, crf)
     run = runs.Run(settings, name=NAME)
-    scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND)
+    scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
     run.finish(scores, "train_unet/train_on_ensemble.py")
 
 

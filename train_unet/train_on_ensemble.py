@@ -18,6 +18,7 @@ from src.postprocessing import masks
 from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
+SUPERVISION = "labels"  # or boxes, of trainval: masks fill them and stay inside
 MASKS = ""  # NAME of the ensemble_masks run to learn from
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet or one of torchvision's
 ROUNDS = 3  # each trains a new network on the masks of the mean of those before
@@ -35,6 +36,9 @@ DILATE = 0.008  # of the longer side: the trimaps' border counts as pet, and mas
 def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos, side = data.load(settings), settings.image_size
+    of_heads = SUPERVISION == "boxes" and photos.trimaps  # Oxford-IIIT Pet's own boxes
+    derived = runs.upstream(settings, "train_ccam/boxes_from_trimaps.py") / "boxes.json" if of_heads else ""
+    boxes = data.boxes_of(photos, SUPERVISION, derived)
     folder = "masks_crf" if REFINE else "masks"
     learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS) / folder
     check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
@@ -51,12 +55,12 @@ def main(settings):
         networks.append(network)
         if number < ROUNDS:
             mean = segmenters.predictor(settings, photos, networks, side, scales=SCALES)
-            found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND)
+            found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
             run.log(f"round {number}: " + ", ".join(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items()))
             scores[part.path.name], learned_from = found, part.path / folder
     run.save(segmenters.checkpoint(network, SEGMENTER, settings, side, reading))
     last = segmenters.predictor(settings, photos, [network], side, scales=SCALES)
-    scores |= scoring.make_and_score(run, photos, last, masks.recipes_of(reading, CRF))
+    scores |= scoring.make_and_score(run, photos, last, masks.recipes_of(reading, CRF), boxes=boxes)
     run.finish(scores)
 
 

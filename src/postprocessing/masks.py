@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 
 from src import InputError, compute, data, distributed, metrics
 from src.data.decoding import decode
-from src.postprocessing import crf
+from src.postprocessing import boxed, crf
 
 IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, scores and pictures count background
 PALETTE = {0: (0, 0, 0), 1: (230, 159, 0), IGNORE: (150, 150, 150)}  # Okabe and Ito's orange tells pets for everyone
@@ -161,17 +161,18 @@ def finish(items, recipe, ignore_band):
     """Probabilities to the photos' own size, CRF, dilation, PNG.
 
     Args:
-        items: list of (photo's path, probability (S, S), path of the mask to write).
+        items: list of (photo's path, probability (S, S), its boxes or None, path of the mask to write).
         recipe: a Recipe; its threshold is done with.
         ignore_band: of `label`.
     """
-    photo_paths, probabilities, mask_paths = zip(*items, strict=True)
+    photo_paths, probabilities, boxes, mask_paths = zip(*items, strict=True)
     full = refined([decode(path) for path in photo_paths], probabilities, recipe)
-    for prob, path in zip(full, mask_paths, strict=True):
-        save(path, label(prob, ignore_band))
+    for prob, some, path in zip(full, boxes, mask_paths, strict=True):
+        inside = prob if some is None else boxed.confine(prob, some, boxed.MARGIN)
+        save(path, label(inside, ignore_band))
 
 
-def write(path, photos, predict, recipes, *, ignore_band=0.0, chunk=32):
+def write(path, photos, predict, recipes, *, ignore_band=0.0, boxes=None, chunk=32):
     """Make and save the masks of all pets, a chunk at a time so that memory does not grow with them.
 
     Args:
@@ -180,7 +181,9 @@ def write(path, photos, predict, recipes, *, ignore_band=0.0, chunk=32):
         predict: a method's predictor, indices (n,) to maps (n, S, S) in [0, 1].
         recipes: dict folder -> Recipe.
         ignore_band: half-width in probability of the band that is saved as 255.
+        boxes: dict photo's index -> its boxes (data.boxes): its mask fills them and stays inside.
     """
+    boxes = boxes or {}
     for folder in recipes:
         (path / folder).mkdir(exist_ok=True)  # by whichever process comes first
     own = distributed.shard(np.concatenate([photos.test, photos.trainval]))
@@ -192,9 +195,10 @@ def write(path, photos, predict, recipes, *, ignore_band=0.0, chunk=32):
             for folder, recipe in recipes.items():
                 values = found if recipe.threshold is None else probability(found, recipe.threshold)
                 items = [
-                    (photos.paths[i], value, path / folder / f"{photos.names[i]}.png")
-                    for i, value in zip(some, values, strict=True)
-                ]
+                    (photos.paths[i], boxed.fill(value, boxes[i]) if i in boxes else value, boxes.get(i),
+                     path / folder / f"{photos.names[i]}.png")
+                    for i, value in zip(some.tolist(), values, strict=True)
+                ]  # fmt: skip
                 groups = [items[k : k + group] for k in range(0, len(items), group)]
                 list(pool.map(partial(finish, recipe=recipe, ignore_band=ignore_band), groups))
                 bar.update(len(some))

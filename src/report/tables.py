@@ -133,6 +133,33 @@ def _head(title):
     return [title, "trainval", "border ignored", "test", "border ignored", "seeds"]
 
 
+def supervisions(summaries, title, columns):
+    """Test IoU of segmenters by what they learned from; the last is full supervision, the ratio to it in brackets.
+
+    Full supervision is read with or without dense CRF, whichever is better; it needs no growth.
+
+    Args:
+        columns: dict name of the supervision -> name of the run of train_on_ensemble.py.
+    """
+    *weak, full = columns
+    rows = []
+    for text, key in (("final masks", "test_final"), ("without growth", "test_crf")):
+        for border, reading in zip(("border = pet", "border ignored"), READINGS, strict=True):
+            scored = {name: scores_of(summaries, columns[name], key) for name in weak}
+            values = {name: [100 * scores[reading] for scores in found.values()] for name, found in scored.items()}
+            both = [scores_of(summaries, columns[full], k).values() for k in ("test", "test_crf")]
+            values[full] = max(([100 * scores[reading] for scores in found] for found in both), key=sum)
+            rows.append([f"{text}, {border}", *(_with_ratio(values[name], values[full]) for name in columns)])
+    return markdown([title, *columns], rows)
+
+
+def _with_ratio(values, full):
+    if not values:
+        return "not scored"
+    text = mean(np.array(values)[:, None])[0]
+    return f"{text} ({np.mean(values) / np.mean(full):.3f})" if full and values is not full else text
+
+
 def costs(paths, count):
     """What each stage took: seconds, milliseconds a photo of `count`, peak memory in MB.
 

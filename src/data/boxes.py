@@ -1,0 +1,105 @@
+"""Bounding boxes of whole subjects, a second weak label: from Pascal VOC's XML, COCO's JSON or YOLO's text."""
+
+import json
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import numpy as np
+
+from src import InputError, check_choice, count_of
+from src.data.decoding import upright_size
+
+SUPERVISIONS = ("labels", "boxes")
+
+
+def boxes_of(photos, supervision, derived=""):
+    """Boxes of the trainval photos; test photos are never given theirs.
+
+    Args:
+        photos: a PhotoSet.
+        supervision: "labels", which gives none, or "boxes".
+        derived: a COCO file to read. Empty: what the data root has of COCO files (<root>/*.json or
+            <root>/annotations/*.json), XML (Annotations/<name>.xml or beside the photo) and YOLO text
+            (labels/<name>.txt or beside the photo); the first that has boxes of a photo.
+
+    Returns:
+        dict photo's index -> float array (K, 4) of left, top, right, bottom as fractions of the upright photo.
+        Photos without boxes are left out: they have image-level labels alone.
+
+    Raises:
+        InputError: no trainval photo has a box, or a file is damaged.
+    """
+    check_choice("supervision", supervision, SUPERVISIONS)
+    if supervision == "labels":
+        return {}
+    of_names = _read_coco([Path(derived)] if derived else _coco_files(photos.root))
+    found = {}
+    for i in map(int, photos.trainval):
+        name, path = photos.names[i], photos.paths[i]
+        some = of_names.get(name) or of_names.get(Path(name).name)
+        if not some and not derived:
+            some = _read_xml(path) or _read_yolo(path, photos.root / "labels" / f"{name}.txt")
+        boxes = np.array(some or [], float).reshape(-1, 4).clip(0, 1)
+        boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
+        if len(boxes):
+            found[i] = boxes
+    if not found:
+        raise InputError(f"no trainval photo of {photos.root} has a box; see data/README.md")
+    without = len(photos.trainval) - len(found)
+    print(f"{count_of(found, 'photo')} with boxes, {without} with image-level labels alone", flush=True)
+    return found
+
+
+def _coco_files(root):
+    return [path for folder in (root, root / "annotations") for path in sorted(folder.glob("*.json"))]
+
+
+def _read_coco(files):
+    """dict photo's name without suffix -> list of boxes, of COCO instance files; crowds are left out."""
+    found = {}
+    for path in files:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            images = {image["id"]: image for image in content["images"]}
+            for annotation in content["annotations"]:
+                if not annotation.get("iscrowd"):
+                    image, (x, y, w, h) = images[annotation["image_id"]], annotation["bbox"]
+                    size = image["width"], image["height"]
+                    box = x / size[0], y / size[1], (x + w) / size[0], (y + h) / size[1]
+                    name = Path(image["file_name"]).with_suffix("").as_posix()
+                    found.setdefault(name, []).append(box)
+        except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+            raise InputError(f"{path} is no COCO file of boxes ({type(error).__name__}: {error})") from None
+    return found
+
+
+def _read_xml(photo):
+    """Boxes of a Pascal VOC annotation, whose pixels count from 1; none where there is no file."""
+    for path in (photo.parent.parent / "Annotations" / f"{photo.stem}.xml", photo.with_suffix(".xml")):
+        if path.is_file():
+            try:
+                root = ElementTree.parse(path)
+                size = int(root.findtext("size/width") or 0), int(root.findtext("size/height") or 0)
+                width, height = size if all(size) else upright_size(photo)
+                sides = [[float(box.findtext(side)) for side in ("xmin", "ymin", "xmax", "ymax")]
+                         for box in root.iterfind("object/bndbox")]  # fmt: skip
+            except (ElementTree.ParseError, OSError, TypeError, ValueError) as error:
+                raise InputError(f"{path}: {error}") from None
+            return [((x0 - 1) / width, (y0 - 1) / height, x1 / width, y1 / height) for x0, y0, x1, y1 in sides]
+    return []
+
+
+def _read_yolo(photo, labels):
+    """Boxes of lines "class x y width height", centre and size as fractions of the photo; none without a file."""
+    found = []
+    for path in (labels, photo.with_suffix(".txt")):
+        if path.is_file():
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+                try:
+                    if line.strip():
+                        x, y, w, h = map(float, line.split()[1:])
+                        found.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
+                except ValueError:
+                    raise InputError(f"{path}, line {number}: expected 'class x y width height'") from None
+            return found
+    return found

@@ -1,0 +1,120 @@
+"""Bounding boxes as supervision: read in three forms, filled, never left."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_layouts import photo
+
+from conftest import TRAINVAL
+from src import InputError, data, metrics
+from src.postprocessing import boxed, masks
+
+BOX = (0.25, 0.1, 0.75, 0.9)  # of a photo of 40 x 30
+
+
+def write_voc(root, photo_path):
+    root.mkdir(exist_ok=True)
+    (root / "a.xml").write_text(
+        "<annotation><size><width>40</width><height>30</height></size><object><name>cup</name><bndbox>"
+        "<xmin>11</xmin><ymin>4</ymin><xmax>30</xmax><ymax>27</ymax></bndbox></object></annotation>"
+    )
+
+
+def write_coco(root, photo_path):
+    image = {"id": 7, "file_name": photo_path.name, "width": 40, "height": 30}
+    annotations = [
+        {"image_id": 7, "bbox": [10, 3, 20, 24]},
+        {"image_id": 7, "bbox": [0, 0, 40, 30], "iscrowd": 1},
+    ]
+    (root / "instances.json").write_text(json.dumps({"images": [image], "annotations": annotations}))
+
+
+def write_yolo(root, photo_path):
+    photo_path.with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.8\n\n")
+
+
+@pytest.fixture
+def photos(settings, tmp_path):
+    settings.data_root = tmp_path / "photos"
+    for name in ("a", "b"):
+        photo(settings.data_root / "train" / "cups" / f"{name}.png")
+    photo(settings.data_root / "test" / "cups" / "a.png")
+    return data.load(settings)
+
+
+@pytest.mark.parametrize("write", [write_voc, write_coco, write_yolo])
+def test_boxes_are_found_in_three_forms_for_trainval_alone(photos, write, capsys):
+    write(photos.root / "train" / "Annotations" if write == write_voc else photos.root, photos.paths[0])
+    (found,) = data.boxes_of(photos, "boxes").items()
+    assert found[0] == 0 and np.allclose(found[1], [BOX])
+    assert "1 photo with boxes, 1 with image-level labels alone" in capsys.readouterr().out
+    assert data.boxes_of(photos, "labels") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("nothing.txt", "", "no trainval photo of .* has a box"),
+        ("train/cups/a.txt", "0 0.5 0.5 0.5", "line 1: expected 'class x y width height'"),
+        ("train/cups/a.txt", "0 nan 0.5 0.5 0.5", "has a box"),
+        ("train/cups/a.xml", "<annotation><object><bndbox></bndbox></object></annotation>", "a.xml"),
+        ("train/cups/a.xml", "<annotation>", "a.xml"),
+        ("boxes.json", "[]", "no COCO file of boxes"),
+        ("boxes.json", '{"images": [], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}', "no COCO file"),
+    ],
+)
+def test_damaged_boxes_are_named(photos, name, text, expected):
+    (photos.root / name).write_text(text)
+    with pytest.raises(InputError, match=expected):
+        data.boxes_of(photos, "boxes")
+    with pytest.raises(InputError, match="unknown supervision"):
+        data.boxes_of(photos, "Boxes")
+
+
+def test_a_filled_mask_touches_the_sides_and_nothing_is_outside():
+    rows, columns = np.mgrid[:60, :80]
+    prob = np.exp(-(((rows - 30) / 18) ** 2) - ((columns - 40) / 24) ** 2).astype(np.float32)  # too small for its box
+    boxes = np.array([[0.1, 0.1, 0.9, 0.9]])
+    filled = boxed.fill(prob, boxes)
+    (window,) = boxed.windows(boxes, prob.shape)
+    assert boxed.reach(prob[window]) < 0.5 <= boxed.reach(filled[window]) + 1e-6
+    outside = np.ones_like(prob)
+    outside[window] = 0
+    assert filled[outside > 0].max() == 0 and filled.max() <= 1
+    assert ((filled >= prob - 1e-6) | (outside > 0)).all()
+    large = np.full_like(prob, 0.9)
+    assert np.allclose(boxed.fill(large, boxes)[window], 0.9), "nothing to raise where the sides are reached"
+
+
+def test_every_box_keeps_a_pixel():
+    tiny = np.array([[0.999, 0.999, 1.0, 1.0], [0.5, 0.5, 0.5001, 0.5001]])
+    assert (boxed.confine(np.ones((10, 10)), tiny) > 0).sum() == 2
+
+
+def test_masks_of_trainval_stay_in_their_boxes(chain_run, script, drawn):
+    """The two stages that read boxes, on boxes drawn around the tiny chain's ground truth."""
+    ensemble = chain_run("ensemble_masks")
+    script.runs_root, script.data_root = ensemble.parents[1], drawn
+    for path, *flags in (
+        ("train_ccam/boxes_from_trimaps.py",),
+        ("train_ccam/ensemble_masks.py", "--name", "boxes", "--scales", 1.0),
+        ("train_unet/train_on_ensemble.py", "--name", "boxes", "--masks", "boxes", "--epochs", 1, "--rounds", 1),
+    ):
+        supervision = () if "trimaps" in path else ("--supervision", "boxes", "--no-amp")
+        code, _, err = script(path, *flags, *supervision, "--no-amp")
+        assert code == 0, err
+    coco = json.loads((script.runs_root / "boxes_from_trimaps" / "seed0" / "boxes.json").read_text())
+    assert len(coco["images"]) == TRAINVAL
+    for folder in ("ensemble_masks_boxes/seed0/masks_crf", "train_on_ensemble_boxes/seed0/masks_final"):
+        for image, annotation in zip(coco["images"], coco["annotations"], strict=True):
+            mask = masks.read(script.runs_root / folder / image["file_name"].replace(".jpg", ".png")) == 1
+            left, top, width, height = annotation["bbox"]
+            x, y = (boxed.MARGIN * image[side] + 1 for side in ("width", "height"))
+            found = metrics.box(mask)
+            if found:
+                assert left - x <= found[0] and found[2] <= left + width + x
+                assert top - y <= found[1] and found[3] <= top + height + y
+    with Image.open(script.runs_root / folder / image["file_name"].replace(".jpg", ".png")) as mask:
+        assert mask.size == (image["width"], image["height"])
