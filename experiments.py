@@ -285,6 +285,7 @@ def own(classes, background, quick=False, boxes=False):
     first = Experiment(ENSEMBLE, {"name": name}, tuple(wanted), ("--members", *wanted.values(), *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
     flags = ("--masks", name, "--dilate", "0", *(("--rounds", "1") if quick else ()), *further)
+    flags += ("--scenes",) if background else ()
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
     return with_upstreams([last.name], [*EXPERIMENTS, first, last])
 

@@ -26,6 +26,7 @@ STAGES = (
     "train_ccam/train_ccam.py --init pretrained --epochs 1",
     "train_ccam/evaluate_ccam.py --init pretrained --scales 1.0",
     "train_unet/train_on_gt.py --size 64 --epochs 1",
+    "train_unet/predict.py {data}/oxford-iiit-pet/images --out {data}/predicted --run {runs}/train_on_gt/seed0 --fast",
 )  # in order, with the flags that make them short
 
 
@@ -72,11 +73,12 @@ def main(settings):
         for copies in COPIES:
             root = Path(folder) / f"data{copies}"
             multiply(photos, copies, root)
-            shared = ["--data-root", root, "--runs-root", Path(folder) / f"runs{copies}", "--image-size", SIDE,
+            runs = Path(folder) / f"runs{copies}"
+            shared = ["--data-root", root, "--runs-root", runs, "--image-size", SIDE,
                       "--backbone", settings.backbone, "--weights", settings.weights]  # fmt: skip
             columns[copies] = []
             for stage in STAGES:
-                script, *flags = stage.split()
+                script, *flags = stage.format(data=root, runs=runs).split()
                 columns[copies].append(peak([sys.executable, str(cli.ROOT / script), *flags, *map(str, shared)]))
                 print(f"{copies} x: {stage}, {columns[copies][-1][0]:.0f} MB", file=sys.stderr, flush=True)
     count = len(photos.trainval) + len(photos.test)

@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from src import compute, data, maps, training
+from src import compute, data, maps, prediction, training
 from src.data.decoding import decode
 from src.methods import cam, cam_ecs, ccam
 from src.models import backbones, classifiers, segmenters
+from src.postprocessing import crf, masks
+from src.report import pictures
 
 NETWORK, SIDE, BATCH = "resnet50", 224, 16  # run.py's flags of these names replace them
 SCALES = (0.5, 1.0, 1.5, 2.0)
@@ -208,8 +210,40 @@ def overhead(count=64):
     return way
 
 
+def predict(fast, size=(500, 375)):
+    """predict.py on files: photo by photo, or in batches with decoding and writing beside the network."""
+    folder = Path(tempfile.mkdtemp())
+    paths = [folder / f"{i}.jpg" for i in range(BATCH)]
+    for path, photo in zip(paths, images_of(BATCH, 64), strict=True):
+        Image.fromarray(photo.permute(1, 2, 0).numpy()).resize(size).save(path, quality=90)
+    reading = masks.reading((1.0,) if fast else (1.0, 1.25, 1.5), None if fast else crf.DenseCRF())
+
+    def plainly(network):
+        for path in paths:
+            photo = decode(path)
+            small = torch.from_numpy(decode(path, SIDE).transpose(2, 0, 1))[None]
+            how = {"scales": reading["scales"], "flip": not fast}
+            prob = segmenters.probabilities(settings(False), [network], small, SIDE, **how)
+            full = masks.refined([photo], prob, masks.Recipe(None, masks.refinement(reading)))[0]
+            masks.save(folder / f"{path.stem}.png", masks.label(full, 0))
+            pictures.save_overlay(folder / f"{path.stem}_overlay.jpg", photo, full > 0.5)
+            pictures.save_cutout(folder / f"{path.stem}_cutout.png", photo, full > 0.5)
+
+    def way(plain):
+        torch.manual_seed(0)
+        network = segmenters.untrained("backbone_unet", NETWORK)
+        if plain:
+            network = network.to(compute.device()).eval()
+            return lambda: plainly(network), BATCH
+        segmenter, photos = prediction.Segmenter(network, SIDE, reading, fast), {path.stem: path for path in paths}
+        return lambda: list(prediction.write_masks(segmenter, photos, folder)), BATCH
+
+    return way
+
+
 ROWS = {
     "ccam_train": ccam_train, "inference": inference, "ccam_map": ccam_map, "ecs_cam": ecs_cam,
     "class_specific": class_specific, "unet_train": unet_train, "overhead": overhead,
+    "predict_fast": lambda: predict(fast=True), "predict": lambda: predict(fast=False),
 }  # fmt: skip
 COUNTED = ("ccam_train", "inference", "ccam_map", "unet_train")  # whose arithmetic is that of a network

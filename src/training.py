@@ -192,6 +192,8 @@ def train_classifier(run, photos, model, labels, classes, *, epochs, batch_size,
 def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size, lr, reading):
     """Train a segmenter on masks, save it and leave it in evaluation mode.
 
+    Background photos, where loaded, train as empty masks.
+
     Args:
         mask_of: function, photo index to uint8 (size, size) labels with 255 where uncertain.
         segmenter: one of segmenters.SEGMENTERS.
@@ -200,8 +202,8 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
     """
     compute.seed_everything(run.settings.seed)
     model = compute.to_device(segmenters.initial(segmenter, run.settings))
-    row_of = cache.rows(photos)
-    targets = cache.scratch(run, np.uint8, (len(photos.trainval), size, size))
+    row_of, learn = cache.rows(photos), np.concatenate([photos.trainval, photos.background])
+    targets = cache.scratch(run, np.uint8, (len(learn), size, size))  # all 0 at first
     with compute.threads() as pool:
         number, count = distributed.local_rank()
         own = photos.trainval[number::count]
@@ -220,7 +222,7 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
         certain = distributed.all_reduce((target != masks.IGNORE).sum()).clamp_min(1) / distributed.world_size()
         return {"loss": F.cross_entropy(logits, target, ignore_index=masks.IGNORE, reduction="sum") / certain}
 
-    make_batches = lambda g: data.batches(photos.trainval, batch_size, g)  # noqa: E731
+    make_batches = lambda g: data.batches(learn, batch_size, g)  # noqa: E731
     fit(run, model, adamw(model, lr=lr), make_batches, loss_of, epochs=epochs)
     run.save(segmenters.checkpoint(model, segmenter, run.settings, size, reading))
     return model

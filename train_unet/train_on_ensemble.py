@@ -20,6 +20,7 @@ from src.postprocessing.crf import DenseCRF
 NAME = ""  # of an ablation, part of the run directory's name
 SUPERVISION = "labels"  # or boxes, of trainval: masks fill them and stay inside
 MASKS = ""  # NAME of the ensemble_masks run to learn from
+SCENES = False  # the photos of background/ train, too, as empty masks
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet or one of torchvision's
 ROUNDS = 3  # each trains a new network on the masks of the mean of those before
 EPOCHS = 8  # passes over trainval a round
@@ -35,7 +36,7 @@ DILATE = 0.008  # of the longer side: the trimaps' border counts as pet, and mas
 
 def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
-    photos, side = data.load(settings), settings.image_size
+    photos, side = data.load(settings, background=SCENES), settings.image_size
     of_heads = SUPERVISION == "boxes" and photos.trimaps  # Oxford-IIIT Pet's own boxes
     derived = runs.upstream(settings, "train_ccam/boxes_from_trimaps.py") / "boxes.json" if of_heads else ""
     boxes = data.boxes_of(photos, SUPERVISION, derived)

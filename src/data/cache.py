@@ -101,7 +101,7 @@ def scratch(run, kind, shape):
 
 
 def rows(photos):
-    """Row of each photo in an array of the trainval photos, int64 (P+B,)."""
-    row_of = np.zeros(len(photos.names), np.int64)
-    row_of[photos.trainval] = np.arange(len(photos.trainval))
+    """Row of each photo in an array of the trainval photos, then the background photos; int64 (P+B,)."""
+    learn, row_of = np.concatenate([photos.trainval, photos.background]), np.zeros(len(photos.names), np.int64)
+    row_of[learn] = np.arange(len(learn))
     return row_of
