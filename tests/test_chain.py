@@ -14,7 +14,9 @@ from PIL import Image
 
 import experiments
 from conftest import CHAIN, ONE_SCALE, TEST, run_stage
-from src import InputError, runs, training
+from src import InputError, data, runs, training
+from src.models import segmenters
+from src.postprocessing import masks
 
 DIGESTS = Path(__file__).with_name("digests.json")
 BREEDS = experiments.with_upstreams(["train_on_37CCAM"])  # one short branch: CCAMs, their masks, the U-Net on them
@@ -53,9 +55,9 @@ def test_stage(chain_run, chain_script, name, request):
     assert summary["stage"] == name and summary["seconds"] > 0
     made = digests(folder)
     photos = sorted((chain_script.data_root / "oxford-iiit-pet" / "images").iterdir())
-    for masks in [folder / path for path in made if not path.endswith(".pt")]:
-        assert (masks.parent / "preview.png").is_file()
-        for photo, mask in zip(photos, sorted(masks.iterdir()), strict=True):
+    for written in [folder / path for path in made if not path.endswith(".pt")]:
+        assert (written.parent / "preview.png").is_file()
+        for photo, mask in zip(photos, sorted(written.iterdir()), strict=True):
             with Image.open(mask) as labels, Image.open(photo) as image:
                 assert mask.stem == photo.stem and labels.size == image.size and labels.mode == "P"
                 assert set(np.unique(labels)) <= {0, 1, 255}
@@ -162,3 +164,18 @@ def test_scores_come_with_trimaps(script):
     assert scores["test"]["photos"] == TEST and 0 <= scores["test"]["pet_iou"] <= 1
     assert {"pet_dice", "pet_iou_border_ignored", "dataset_iou", "miou", "pet_iou_ci95"} <= set(scores["test"])
     assert "pet_iou" in out
+
+
+def test_scenes_train_as_empty_masks(settings):
+    """Two segmenters that learn "all subject" of the same photos: the one that also saw the scenes leaves them out."""
+    found = {}
+    for scenes in (False, True):
+        settings.script = f"scenes_{scenes}.py"
+        photos, run = data.load(settings, background=scenes), runs.Run(settings)
+        network = training.train_segmenter(
+            run, photos, lambda i: np.ones((48, 48), np.uint8), segmenter="backbone_unet", size=48, epochs=6,
+            batch_size=4, lr=0.003, reading=masks.reading((1.0,)),
+        )  # fmt: skip
+        photos = data.load(settings, background=True)
+        found[scenes] = segmenters.predictor(settings, photos, [network], 48)(photos.background).mean()
+    assert found[True] < 0.5 < found[False]
