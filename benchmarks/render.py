@@ -113,28 +113,39 @@ def runs(summaries):
     return tables.markdown(["seed", "runs", "commit", "device", "precision", "minutes"], rows)
 
 
-def spread(_):
-    """Rows of the headline on the drawn sample, a column a way of running the demo; the last is the widest change."""
-    ways = {path.name: results.of_folder(path) for path in sorted(RESULTS.glob("demo_*"))}
-    columns = {f"{way.removeprefix('demo_').replace('_', ' ')}, {seed}": {seed: of_seed}
-               for way, found in ways.items() for seed, of_seed in found.items()}  # fmt: skip
+def spread(name):
+    """Rows of the headline on one set run in several ways, results/<name>*, a column each, and the widest change."""
+    columns = {}
+    for path in sorted(RESULTS.glob(f"{name}*")):
+        for seed, of_seed in results.of_folder(path).items():
+            way = path.name.removeprefix(name).replace("_", " ").strip()
+            precision = " ".join({summary["precision"] for summary in of_seed.values()})
+            columns[f"{way or precision}, {seed}"] = {seed: of_seed}
     rows = []
     for text, row in HEADLINE.items():
-        values = [100 * value for found in columns.values() for value in on_test(found, row)]
-        rows.append([text, *(f"{value:.1f}" for value in values), f"{max(values) - min(values):.1f}"])
+        values = [on_test(found, row) for found in columns.values()]
+        known = [100 * value for one in values for value in one]
+        widest = f"{max(known) - min(known):.1f}" if len(known) > 1 else "-"
+        rows.append([text, *(tables.test_iou(one) for one in values), widest])
     return tables.markdown(["Test IoU, %", *columns, "widest"], rows)
 
 
 RENDERERS = {
     "headline": headline, "ratios": ratios, "steps": steps, "figures": figures, "strata": strata, "runs": runs,
-    "spread": spread, "table5": table5,
+    "table5": table5, "tables": lambda summaries: "\n".join(published(t)(summaries) for t in experiments.PUBLISHED),
     **{table.replace(" ", "").lower(): published(table) for table in experiments.TABLES},
 }  # fmt: skip
 
 
 def render(text):
     """A document with its tables rendered anew."""
-    return BLOCK.sub(lambda m: m[1] + RENDERERS[m[2]](results.of_folder(RESULTS / m[3])) + m[4], text)
+
+    def block(match):
+        before, table, name, after = match.groups()
+        found = spread(name) if table == "spread" else RENDERERS[table](results.of_folder(RESULTS / name))
+        return before + found + after
+
+    return BLOCK.sub(block, text)
 
 
 if __name__ == "__main__":
