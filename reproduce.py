@@ -26,7 +26,7 @@ import numpy as np
 from tqdm import tqdm
 
 import experiments
-from src import check_choice, cli, data, expected_time, runs, scoring
+from src import InputError, check_choice, cli, data, expected_time, export, runs, scoring
 from src.data import download
 from src.data.boxes import SUPERVISIONS
 from src.report import pictures, results, tables
@@ -45,6 +45,7 @@ ROWS = 8  # photos on it
 RESULTS = ""  # folder in which seed<N>.json gathers the summaries of the finished stages
 PHOTOS_A_PASS = 400  # own photos for which the scripts' EPOCHS are right; --passes follows their number
 LEAST_SURE = 20  # of them to show
+EXPORT = ""  # coco or voc: the final masks of own photos for other tools as well, in the runs root
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
 
 
@@ -179,6 +180,9 @@ def say_result(settings, photos, chain):
     sheet = Path(SHEET or Path(settings.runs_root) / "least_sure.png")
     columns = [("first masks", first / "masks_crf"), ("final masks", last / "masks_crf")]
     pictures.sheet(sheet, photos, unsure, columns, LEAST_SURE)
+    if EXPORT:
+        items = export.of_photos(photos, np.sort(index), last / "masks_crf")
+        print(f"export: {export.write(EXPORT, settings.runs_root, items)}")
     print(f"masks: {last / 'masks_crf'}\nsegmenter: {last / 'checkpoint.pt'}\nthe photos it is least sure of: {sheet}")
     if not photos.has_truths():
         print("no masks of yours are there to score against: how good these are, only your eyes can tell")
@@ -186,10 +190,14 @@ def say_result(settings, photos, chain):
 
 
 def main(settings):
+    if EXPORT:
+        export.check(EXPORT)
     if PHOTOS:
         root = Path(settings.runs_root) / f"{Path(PHOTOS).stem}_{MAX_SIDE}"
         settings.data_root = data.select(settings.data_root, PHOTOS, MAX_SIDE, root)
     own = QUICK or data.layout_of(download.prepare(Path(settings.data_root)), settings.layout) != "oxford"
+    if EXPORT and not own:
+        raise InputError("--export is for own photos; predict.py --export takes any")
     if own and settings.runs_root == cli.ROOT / cli.RUNS_ROOT:  # those of other photos stay apart
         settings.runs_root = settings.runs_root / Path(settings.data_root).name
     photos = data.load(settings)

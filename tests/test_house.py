@@ -9,8 +9,8 @@ from conftest import ROOT
 # From the bottom up: a file imports only what stands before it.
 ORDER = (
     "src", "src.metrics", "src.maps", "src.distributed", "src.compute", "src.cli", "src.runs", "src.drawings",
-    "src.data", "src.models", "src.postprocessing", "src.report", "src.prediction", "src.expected_time", "src.scoring",
-    "src.training", "src.methods", "experiments", "scripts", "reproduce",
+    "src.data", "src.models", "src.postprocessing", "src.report", "src.prediction", "src.export",
+    "src.expected_time", "src.scoring", "src.training", "src.methods", "experiments", "scripts", "reproduce",
 )  # fmt: skip
 FILES = sorted(p.relative_to(ROOT).as_posix() for folder in ("src", "train_*", "benchmarks")
                for p in ROOT.glob(f"{folder}/**/*.py")) + ["experiments.py", "reproduce.py"]  # fmt: skip

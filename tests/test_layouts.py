@@ -181,11 +181,13 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
         kind = "cats" if "cat" in path.name else "dogs"
         (root / kind).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, root / kind)
-    code, out, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
+    code, out, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp", "--export", "voc")
     assert code == 0, err
     assert "photos to learn from" in out and "only your eyes" in out
     run = script.runs_root / "train_on_ensemble_quick" / "seed0"
     assert len(list((run / "masks_crf").rglob("*.png"))) == 12 and (script.runs_root / "least_sure.png").exists()
+    base = script.runs_root / "voc" / "VOCdevkit" / "VOC2012"
+    assert len(list((base / "SegmentationClass").iterdir())) == 12 and "cats:" in (base / "labelmap.txt").read_text()
     assert {path.parent.parent.name for path in script.runs_root.rglob("summary.json")} == {
         "train_ccam_pretrained", "ensemble_masks_quick", "train_on_ensemble_quick",
     }  # fmt: skip

@@ -3,7 +3,8 @@
 Run:    python train_unet/predict.py photo.jpg folder/ --out predicted
         python train_unet/predict.py folder/ --run runs/train_on_ensemble/seed0 --fast
 Reads:  a segmenter: --checkpoint, that of --run, or the newest below --runs-root that learned without ground truth
-Writes: <out>/masks/<name>.png (0 background, 1 subject), <out>/overlays/<name>.jpg, <out>/cutouts/<name>.png
+Writes: <out>/masks/<name>.png (0 background, 1 subject), <out>/overlays/<name>.jpg, <out>/cutouts/<name>.png; with
+        --export <out>/coco/annotations/instances_default.json or <out>/voc (CVAT, torchvision) of all masks
 Photos that have a mask in <out> already are passed over. A broken photo is named, and the exit code is then 1.
 """
 
@@ -13,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import InputError, cli, compute, count_of, prediction
+from src import InputError, cli, compute, count_of, export, prediction
 
 PHOTOS = ()  # photos, and folders whose photos are looked for in subfolders, too
 OUT = "predicted"  # folder to write into
@@ -22,6 +23,7 @@ CHECKPOINT = ""  # or its checkpoint file
 FAST = False  # one scale, no mirror image, no dense CRF
 PICTURES = True  # overlays and cut-outs, too
 JSON = False  # print a line of JSON a photo: size, share and box of the subject, certainty
+EXPORT = ""  # coco or voc: all masks for other tools as well; folders of photos are their classes
 BATCH_SIZE = 16  # photos that the network sees at once
 
 
@@ -38,6 +40,8 @@ def main(settings):
     out = Path(OUT).resolve()
     checkpoint = Path(CHECKPOINT or (Path(RUN) / "checkpoint.pt" if RUN else newest(settings.runs_root)))
     photos = prediction.photos_in([Path(name) for name in PHOTOS], out)
+    if EXPORT:
+        export.check(EXPORT, photos)
     ahead = {name: path for name, path in photos.items() if not (out / "masks" / f"{name}.png").exists()}
     segmenter = prediction.load(checkpoint, fast=FAST, amp=settings.amp)
     before = len(photos) - len(ahead)
@@ -49,6 +53,8 @@ def main(settings):
         if JSON:
             print(json.dumps(found, ensure_ascii=False), flush=True)
     print(f"{done} masks: {out / 'masks'}", file=sys.stderr, flush=True)
+    if EXPORT:
+        print(f"export: {export.write(EXPORT, out, export.of_predictions(photos, out / 'masks'))}", file=sys.stderr)
     sys.exit(1 if done < len(ahead) else 0)
 
 

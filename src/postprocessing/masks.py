@@ -31,13 +31,13 @@ def label(prob, ignore_band):
     return labels
 
 
-def save(path, labels):
+def save(path, labels, palette=PALETTE):
     """Write labels (H, W) as a palette PNG through a temporary file, making its folder where photos are nested."""
     image = Image.fromarray(labels)
-    palette = [0] * 768
-    for value, colour in PALETTE.items():
-        palette[3 * value : 3 * value + 3] = colour
-    image.putpalette(palette)  # turns the grey image into a palette one
+    colours = [0] * 768
+    for value, colour in palette.items():
+        colours[3 * value : 3 * value + 3] = colour
+    image.putpalette(colours)  # turns the grey image into a palette one
     part = Path(f"{path}.part")
     part.parent.mkdir(parents=True, exist_ok=True)
     image.save(part, format="PNG", optimize=False)
