@@ -241,6 +241,7 @@ SHEET = (
     ("U-Net", "evaluate_unet_train_on_37CCAM_CRF", "masks"),
     ("ensemble", "train_on_ensemble", "masks_final"),
 )
+GALLERY = (*SHEET[:-1], ("first masks", "ensemble_masks", "masks_crf"), SHEET[-1])  # the same of the page
 
 
 def with_upstreams(names, among=EXPERIMENTS):

@@ -8,7 +8,8 @@ Run:    python reproduce.py                                    (Oxford-IIIT Pet 
         python reproduce.py --data-root my_photos --backbone mobilenet_v2 --quick     (own photos)
         make demo                                              (the drawn sample)
 Reads:  what the stages read; a finished stage is not run again, an interrupted one goes on
-Writes: the stages' run directories, <runs-root>/tables_seed0.md and <runs-root>/sheet_seed0.png
+Writes: the stages' run directories, <runs-root>/tables_seed0.md, <runs-root>/sheet_seed0.png and
+        <runs-root>/report.html, one page to look at
 """
 
 import contextlib
@@ -29,7 +30,7 @@ import experiments
 from src import InputError, check_choice, cli, data, expected_time, export, runs, scoring
 from src.data import download
 from src.data.boxes import SUPERVISIONS
-from src.report import pictures, results, tables
+from src.report import page, pictures, results, tables
 
 PHOTOS = ""  # list of "name split" lines, such as data/pet_subset.txt: only these photos, in this split
 MAX_SIDE = 384  # pixels to which --photos shrinks the longer side of photos and trimaps
@@ -114,8 +115,8 @@ def time_left(ahead, spent, cost):
     return f", {ahead * spent / cost / 60:.0f} min left" if cost and ahead else ""
 
 
-def show(settings, chain):
-    """The stages as a table: state, score on test, minutes."""
+def stages(settings, chain):
+    """The stages as a Markdown table: state, score on test, minutes."""
     rows = []
     for experiment in chain:
         path = directory(settings, experiment)
@@ -124,7 +125,7 @@ def show(settings, chain):
             rows.append([experiment.name, "finished", tables.stage_score(path).removesuffix(", "), minutes])
         else:
             rows.append([experiment.name, "unfinished" if path.exists() else "missing", "", ""])
-    print(tables.markdown(["stage", "state", "test", "min"], rows))
+    return tables.markdown(["stage", "state", "test", "min"], rows)
 
 
 def caption(settings, photos):
@@ -139,23 +140,62 @@ def caption(settings, photos):
     )
 
 
-def report(settings, photos, chain):
-    """All tables as Markdown."""
+def sections_of(settings, photos, chain):
+    """All tables as Markdown, dict heading -> tables."""
     found, there = [], results.of_runs(settings.runs_root)
     if not ENSEMBLE_ONLY:
-        found.append(caption(settings, photos))
-        found += [tables.grid(there, t, columns, experiments.cells(t)) for t, columns in experiments.TABLES.items()]
+        found = [tables.grid(there, t, columns, experiments.cells(t)) for t, columns in experiments.TABLES.items()]
         found.append(tables.all_figures(there, [cell for t in experiments.TABLES for cell in experiments.cells(t)]))
     steps = experiments.cells(experiments.TABLE4)
     ratio = ("final masks / bound", experiments.FINAL, experiments.BOUND)
     found.append(tables.steps(there, experiments.TABLE4, steps, ratio))
     ablations = experiments.cells(experiments.CHANGES)
-    found.append(tables.changes(there, experiments.CHANGES, ablations, compared_with=steps))
     if SUPERVISION == "boxes":
         found.append(tables.supervisions(there, "Table 5", experiments.TABLE5))
-    paths = [directory(settings, e) for e in chain]
-    found.append(tables.costs(paths, len(photos.trainval) + len(photos.test)))
-    return "\n".join(filter(None, found))
+    return {
+        "Tables": "\n".join(found),
+        "Ablations": tables.changes(there, experiments.CHANGES, ablations, compared_with=steps),
+        "Cost of each stage": costs(settings, photos, chain),
+    }
+
+
+def report(settings, photos, chain):
+    """The same in one text, below a caption."""
+    parts = ["" if ENSEMBLE_ONLY else caption(settings, photos), *sections_of(settings, photos, chain).values()]
+    return "\n".join(filter(None, parts))
+
+
+def costs(settings, photos, chain):
+    return tables.costs([directory(settings, e) for e in chain], len(photos.trainval) + len(photos.test))
+
+
+def columns_of(settings, chain, columns):
+    """(title, folder of masks) of those columns of the sheet or the page that the chain fills."""
+    root, names = Path(settings.runs_root), {e.name for e in chain}
+    return [(title, root / name / f"seed{settings.seed}" / folder) for title, name, folder in columns if name in names]
+
+
+def write_page(settings, photos, chain, index, choice, columns, lead, sections):
+    """Write report.html.
+
+    Args:
+        index: of the photos of its gallery. choice: how they were chosen.
+        columns: (title, folder) of their masks. sections: dict heading -> Markdown.
+    """
+    first, last = (runs.directory(settings, script) for script in (experiments.ENSEMBLE, experiments.SEGMENTER))
+    sure = scoring.agreement(photos, index, first / "masks_crf", last / "masks_crf")
+    methods, folders = zip(*columns, strict=True)
+    words = {
+        "lead": lead,
+        "choice": f"{len(index)} {choice}.",
+        "certainty": "the IoU of the first masks with the final ones: what two stages disagree about is not sure",
+        "map": f"how many of the {len(methods)} methods find the subject there: the brighter, the more",
+    }
+    path = Path(settings.runs_root) / "report.html"
+    lines = page.curves([directory(settings, e) for e in chain])
+    gallery = page.cards(photos, index, folders, sure)
+    page.write(path, f"Report: {Path(settings.data_root).name}", gallery, methods, words, sections.items(), lines)
+    print(f"report: {path}", flush=True)
 
 
 def own_chain(settings, photos):
@@ -187,6 +227,11 @@ def say_result(settings, photos, chain):
     if not photos.has_truths():
         print("no masks of yours are there to score against: how good these are, only your eyes can tell")
     print(f"next: python train_unet/predict.py NEW_PHOTOS --run {last}", flush=True)
+    shown = index[sure.argsort(kind="stable")[: page.MOST]]
+    lead = f"Learnt from {len(photos.trainval)} photos and no mask: {settings.backbone}, {settings.image_size} px."
+    sections = {"Stages": stages(settings, chain), "Cost of each stage": costs(settings, photos, chain)}
+    choice = f"of {len(index)} photos, the least certain"
+    write_page(settings, photos, chain, shown, choice, columns, lead, sections)
 
 
 def main(settings):
@@ -205,7 +250,7 @@ def main(settings):
     wanted = ENSEMBLE_ONLY, ABLATIONS, SUPERVISION == "boxes"
     chain = own_chain(settings, photos) if own else experiments.chain(photos.has_truths(), *wanted)
     if LIST:
-        show(settings, chain)
+        print(stages(settings, chain))
         return
     start = time.time()
     run_all(settings, chain)
@@ -216,13 +261,18 @@ def main(settings):
     path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
     path.write_text(text, encoding="utf-8")
     print(f"\n{text}\n{(time.time() - start) / 60:.1f} min\ntables: {path}", flush=True)
+    index = photos.test if len(photos.test) else photos.trainval
     if not ENSEMBLE_ONLY:
         sheet = Path(SHEET or path.with_name(f"sheet_seed{settings.seed}.png"))
         sheet.parent.mkdir(parents=True, exist_ok=True)
-        root = Path(settings.runs_root)
-        columns = [(title, root / name / f"seed{settings.seed}" / folder) for title, name, folder in experiments.SHEET]
-        pictures.sheet(sheet, photos, photos.test if len(photos.test) else photos.trainval, columns, ROWS)
+        pictures.sheet(sheet, photos, index, columns_of(settings, chain, experiments.SHEET), ROWS)
         print(f"pictures: {sheet}", flush=True)
+    published = [cell for table in experiments.PUBLISHED for cell in experiments.cells(table)]
+    beside = tables.beside_published(results.of_runs(settings.runs_root), published)
+    sections = {"Published and measured": beside, **sections_of(settings, photos, chain)}
+    shown, choice = pictures.spread(index, page.MOST), f"of {len(index)} photos, evenly spread"
+    columns = columns_of(settings, chain, experiments.GALLERY)
+    write_page(settings, photos, chain, shown, choice, columns, caption(settings, photos), sections)
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def sheet(path, photos, index, columns, rows=8):
         columns: list of (title, folder of masks).
         rows: number of photos, spread over `index`.
     """
-    index, truth = _spread(index, rows), photos.has_truths()
+    index, truth = spread(index, rows), photos.has_truths()
     titles = ["photo", *(title for title, _ in columns), *(["ground truth"] if truth else [])]
     figure, axes = plt.subplots(len(index), len(titles), figsize=(1.9 * len(titles), 2 * len(index)), squeeze=False)
     for axis, title in zip(axes[0], titles, strict=True):
@@ -110,7 +110,7 @@ def sheet(path, photos, index, columns, rows=8):
     _save(figure, path)
 
 
-def _spread(index, count):
+def spread(index, count):
     """`count` of the indices, evenly spread, so that the choice is the same for every method and favours none."""
     return np.asarray(index)[np.linspace(0, len(index) - 1, min(count, len(index))).astype(int)]
 

@@ -75,6 +75,18 @@ def test_iou(values):
     return mean(100 * np.array(values)[:, None])[0] if values else "not scored"
 
 
+def beside_published(summaries, cells):
+    """Published and measured test IoU of cells = [(run's name, cell)] in %, each run once, and their difference."""
+    rows = {}
+    for name, cell in cells:
+        values = [scores["pet_iou"] for scores in scores_of(summaries, name, cell.score.format("test")).values()]
+        if values and cell.published != "-":
+            published = cell.published.partition(" / ")[0]
+            change = f"{100 * np.mean(values) - float(published):+.1f}"
+            rows.setdefault((name, cell.score), [cell.row, cell.column, published, test_iou(values), change])
+    return markdown(["Test IoU, %", "of", "published", "measured", "deviation"], rows.values()) if rows else ""
+
+
 def all_figures(summaries, cells):
     """Every figure on test of cells = [(run's name, cell)], each run once, over the seeds that are there."""
     rows = []
