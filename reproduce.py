@@ -175,25 +175,24 @@ def columns_of(settings, chain, columns):
     return [(title, root / name / f"seed{settings.seed}" / folder) for title, name, folder in columns if name in names]
 
 
-def write_page(settings, photos, chain, index, choice, columns, lead, sections):
-    """Write report.html.
+def write_page(settings, photos, chain, shown, choice, columns, lead, sections):
+    """Write report.html; its gallery has the photos `shown`, with the masks of columns = [(title, folder)].
 
     Args:
-        index: of the photos of its gallery. choice: how they were chosen.
-        columns: (title, folder) of their masks. sections: dict heading -> Markdown.
+        choice: words for how the photos were chosen. sections: dict heading -> Markdown.
     """
     first, last = (runs.directory(settings, script) for script in (experiments.ENSEMBLE, experiments.SEGMENTER))
-    sure = scoring.agreement(photos, index, first / "masks_crf", last / "masks_crf")
+    sure = scoring.agreement(photos, shown, first / "masks_crf", last / "masks_crf")
     methods, folders = zip(*columns, strict=True)
     words = {
         "lead": lead,
-        "choice": f"{len(index)} {choice}.",
-        "certainty": "the IoU of the first masks with the final ones: what two stages disagree about is not sure",
-        "map": f"how many of the {len(methods)} methods find the subject there: the brighter, the more",
+        "choice": f"{len(shown)} {choice}",
+        "certainty": "the IoU of the first masks and the final ones",
+        "map": f"the share of the {len(methods)} methods that find the subject there",
     }
     path = Path(settings.runs_root) / "report.html"
     lines = page.curves([directory(settings, e) for e in chain])
-    gallery = page.cards(photos, index, folders, sure)
+    gallery = page.cards(photos, shown, folders, sure)
     page.write(path, f"Report: {Path(settings.data_root).name}", gallery, methods, words, sections.items(), lines)
     print(f"report: {path}", flush=True)
 
@@ -269,9 +268,10 @@ def main(settings):
         print(f"pictures: {sheet}", flush=True)
     published = [cell for table in experiments.PUBLISHED for cell in experiments.cells(table)]
     beside = tables.beside_published(results.of_runs(settings.runs_root), published)
-    sections = {"Published and measured": beside, **sections_of(settings, photos, chain)}
-    shown, choice = pictures.spread(index, page.MOST), f"of {len(index)} photos, evenly spread"
+    sections = sections_of(settings, photos, chain)
+    sections["Tables"] += f"\n{beside}"
     columns = columns_of(settings, chain, experiments.GALLERY)
+    shown, choice = pictures.spread(index, page.MOST), f"of {len(index)} photos, evenly spread"
     write_page(settings, photos, chain, shown, choice, columns, caption(settings, photos), sections)
 
 

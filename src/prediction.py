@@ -17,7 +17,7 @@ from src import InputError, compute, data, metrics
 from src.data import decoding, folders
 from src.models import segmenters
 from src.postprocessing import guided, masks
-from src.report import pictures
+from src.report import page, pictures
 
 MAX_SIDE = 1024  # pixels; larger photos are segmented at this size, and the outline then follows their own edges
 
@@ -109,8 +109,10 @@ def photos_in(inputs, out):
     return names
 
 
-def write_masks(segmenter, photos, out, *, with_pictures=True, batch_size=16):
+def write_masks(segmenter, photos, out, *, with_pictures=True, with_maps=False, batch_size=16):
     """Write the mask of each photo and, with_pictures, an overlay and a cut-out, at the photo's own size.
+
+    With_maps also the small maps of src/report/page.
 
     Decoding and writing overlap with the network; memory holds three batches, whatever the number of photos. A photo
     that cannot be read is named on stderr and passed over.
@@ -133,7 +135,7 @@ def write_masks(segmenter, photos, out, *, with_pictures=True, batch_size=16):
             for future in writing:
                 yield future.result()
             writing = [
-                pool.submit(_write, segmenter, photo, prob, name, photos[name], out, with_pictures)
+                pool.submit(_write, segmenter, photo, prob, name, photos[name], out, with_pictures, with_maps)
                 for (name, photo), prob in zip(good, found, strict=True)
             ]
         for future in writing:
@@ -148,7 +150,7 @@ def _read(path):
         return None
 
 
-def _write(segmenter, photo, prob, name, path, out, with_pictures):
+def _write(segmenter, photo, prob, name, path, out, with_pictures, with_maps):
     """Finish a photo's mask and write it last: it tells that the photo is done."""
     prob = segmenter.finish(photo, prob)
     mask, (width, height) = prob > 0.5, decoding.upright_size(path)
@@ -158,6 +160,8 @@ def _write(segmenter, photo, prob, name, path, out, with_pictures):
     if with_pictures:
         pictures.save_overlay(out / "overlays" / f"{name}.jpg", photo, mask)
         pictures.save_cutout(out / "cutouts" / f"{name}.png", photo, mask)
+    if with_maps:
+        pictures.save_map(out / "maps" / f"{name}.png", prob, page.SIDE)
     masks.save(out / "masks" / f"{name}.png", mask.astype(np.uint8))
     return {
         "photo": str(path), "mask": str(out / "masks" / f"{name}.png"), "size": [width, height],

@@ -4,7 +4,8 @@ Run:    python train_unet/predict.py photo.jpg folder/ --out predicted
         python train_unet/predict.py folder/ --run runs/train_on_ensemble/seed0 --fast
 Reads:  a segmenter: --checkpoint, that of --run, or the newest below --runs-root that learned without ground truth
 Writes: <out>/masks/<name>.png (0 background, 1 subject), <out>/overlays/<name>.jpg, <out>/cutouts/<name>.png; with
-        --export <out>/coco/annotations/instances_default.json or <out>/voc (CVAT, torchvision) of all masks
+        --export <out>/coco/annotations/instances_default.json or <out>/voc (CVAT, torchvision) of all masks; with
+        --report <out>/report.html, a page to look through them, and the maps that it shows, <out>/maps
 Photos that have a mask in <out> already are passed over. A broken photo is named, and the exit code is then 1.
 """
 
@@ -15,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
 from src import InputError, cli, compute, count_of, export, prediction
+from src.report import page
 
 PHOTOS = ()  # photos, and folders whose photos are looked for in subfolders, too
 OUT = "predicted"  # folder to write into
@@ -24,6 +26,7 @@ FAST = False  # one scale, no mirror image, no dense CRF
 PICTURES = True  # overlays and cut-outs, too
 JSON = False  # print a line of JSON a photo: size, share and box of the subject, certainty
 EXPORT = ""  # coco or voc: all masks for other tools as well; folders of photos are their classes
+REPORT = False  # one page to look through the masks, the least certain first
 BATCH_SIZE = 16  # photos that the network sees at once
 
 
@@ -34,6 +37,19 @@ def newest(runs_root):
     if not weak:
         raise InputError(f"no finished segmenter below {runs_root}; give --checkpoint or --run")
     return max(weak, key=lambda run: (run / "summary.json").stat().st_mtime) / "checkpoint.pt"
+
+
+def write_page(photos, out, checkpoint):
+    """Write report.html of the photos of this call, those done before too."""
+    gallery = page.cards_of_files(photos, out)
+    words = {
+        "lead": f"Masks of {checkpoint}.",
+        "choice": f"{len(gallery)} of {count_of(photos, 'photo')}, the least certain",
+        "certainty": "how far the probability is from a half, on average; unknown where an earlier call left no map",
+        "map": "the probability of the subject, white where it is sure",
+    }
+    page.write(out / "report.html", f"Report: {out.name}", gallery, ["mask"], words)
+    print(f"report: {out / 'report.html'}", file=sys.stderr, flush=True)
 
 
 def main(settings):
@@ -47,7 +63,8 @@ def main(settings):
     before = len(photos) - len(ahead)
     print(f"{count_of(ahead, 'photo')} to do, {before} done before, with {checkpoint}", file=sys.stderr, flush=True)
     done = 0
-    written = prediction.write_masks(segmenter, ahead, out, with_pictures=PICTURES, batch_size=BATCH_SIZE)
+    how = {"with_pictures": PICTURES, "with_maps": REPORT, "batch_size": BATCH_SIZE}
+    written = prediction.write_masks(segmenter, ahead, out, **how)
     for found in compute.progress(written, "masks", total=len(ahead), unit="photo"):
         done += 1
         if JSON:
@@ -55,6 +72,8 @@ def main(settings):
     print(f"{done} masks: {out / 'masks'}", file=sys.stderr, flush=True)
     if EXPORT:
         print(f"export: {export.write(EXPORT, out, export.of_predictions(photos, out / 'masks'))}", file=sys.stderr)
+    if REPORT:
+        write_page(photos, out, checkpoint)
     sys.exit(1 if done < len(ahead) else 0)
 
 

@@ -16,7 +16,8 @@ from src.postprocessing import masks
 
 MOST = 300  # photos of a gallery
 SIDE = 320  # pixels of the longer side of its pictures: 300 photos with nine masks each then stay under 25 MB
-PALETTE = ((0, 0, 0), masks.PALETTE[1], masks.PALETTE[masks.IGNORE])  # background (transparent), subject, not sure
+PALETTE = ((0, 0, 0), masks.PALETTE[1], (230, 230, 230))  # of background, subject, not sure
+OPACITY = bytes((0, 255, 128))  # of the same: a mask also lights its part of the photo
 
 
 def cards(photos, index, folders, sure):
@@ -86,11 +87,11 @@ def _card(path, name, kind, found, sure, trimap=None, heat=None):
 
 
 def _mask_uri(labels, size):
-    """A PNG of two bits a pixel, transparent outside the subject."""
+    """A mask as PNG, two bits a pixel, transparent outside the subject."""
     small = np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     image = Image.fromarray(np.where(small == masks.IGNORE, 2, small == 1).astype(np.uint8))
     image.putpalette([value for colour in PALETTE for value in colour])
-    return _uri(image, "PNG", transparency=0, optimize=True)
+    return _uri(image, "PNG", transparency=OPACITY, optimize=True)
 
 
 def _uri(image, kind, **options):
@@ -130,7 +131,7 @@ def write(path, title, gallery, methods, words, sections=(), lines=()):
 
     Args:
         gallery: of `cards` or `cards_of_files`. methods: titles of their masks; the last is shown first.
-        words: dict of sentences: lead (what this is), choice (which photos), certainty (what it means), map (the same).
+        words: dict of phrases: lead (what this is), choice (which photos), certainty and map (what they are).
         sections: list of (heading, Markdown of src/report/tables). lines: of `curves`.
     """
     # Names of photos and classes come from strangers' folders: autoescape, and tojson for the script's data.

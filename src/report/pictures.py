@@ -62,6 +62,13 @@ def save_cutout(path, photo, mask):
     _save_image(path, cut, "PNG", compress_level=1)
 
 
+def save_map(path, prob, side):
+    """Write a probability (H, W) in [0, 1] as a grey PNG of at most `side` pixels on the longer side."""
+    image = Image.fromarray((255 * prob).round().astype(np.uint8))
+    image.thumbnail((side, side), Image.Resampling.BILINEAR)
+    _save_image(path, image, "PNG")
+
+
 def _save_image(path, image, kind, **options):
     """Write through a temporary file."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -83,8 +83,8 @@ def beside_published(summaries, cells):
         if values and cell.published != "-":
             published = cell.published.partition(" / ")[0]
             change = f"{100 * np.mean(values) - float(published):+.1f}"
-            rows.setdefault((name, cell.score), [cell.row, cell.column, published, test_iou(values), change])
-    return markdown(["Test IoU, %", "of", "published", "measured", "deviation"], rows.values()) if rows else ""
+            rows.setdefault((name, cell.score), [f"{cell.row}, {cell.column}", published, test_iou(values), change])
+    return markdown(["Test IoU, %", "published", "measured", "deviation"], rows.values()) if rows else ""
 
 
 def all_figures(summaries, cells):
