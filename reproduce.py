@@ -181,7 +181,8 @@ def write_page(settings, photos, chain, shown, choice, columns, lead, sections):
     Args:
         choice: words for how the photos were chosen. sections: dict heading -> Markdown.
     """
-    first, last = (runs.directory(settings, script) for script in (experiments.ENSEMBLE, experiments.SEGMENTER))
+    scripts = experiments.ENSEMBLE, experiments.SEGMENTER
+    first, last = (directory(settings, next(e for e in chain if e.script == script)) for script in scripts)
     sure = scoring.agreement(photos, shown, first / "masks_crf", last / "masks_crf")
     methods, folders = zip(*columns, strict=True)
     words = {
