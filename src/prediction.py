@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from src import InputError, compute, data, metrics
+from src import InputError, check_choice, compute, data, maps, metrics, runs
 from src.data import decoding, folders
-from src.models import segmenters
+from src.methods import cam
+from src.models import backbones, classifiers, segmenters
 from src.postprocessing import guided, masks
 from src.report import page, pictures
 
@@ -52,10 +53,9 @@ class Segmenter:
 
     def probabilities(self, photos):
         """What the network says, float32 (N, S, S) in [0, 1], of a list of uint8 RGB arrays (H, W, 3)."""
-        small = [Image.fromarray(photo).resize((self.size, self.size), Image.Resampling.BILINEAR) for photo in photos]
-        batch = torch.from_numpy(np.stack([np.array(photo).transpose(2, 0, 1) for photo in small]))
+        batch = _squashed(photos, self.size)
         how = {"scales": self.scales, "flip": not self.fast}
-        return segmenters.probabilities(self.settings, [self.network], batch, self.size, **how)
+        return list(segmenters.probabilities(self.settings, [self.network], batch, self.size, **how))
 
     def finish(self, photo, prob):
         """Bring a probability (S, S) to its photo's size and refine it; float32 (H, W) in [0, 1]."""
@@ -73,6 +73,48 @@ class Segmenter:
             return []
         found = self.probabilities(arrays)
         return [self.finish(photo, prob) > 0.5 for photo, prob in zip(arrays, found, strict=True)]
+
+
+class Recogniser:
+    """What photos show, and where: the classes, scores and activation maps of a classifier.
+
+    Args:
+        path: of a checkpoint that a script of train_classifier/ wrote. amp: as `load` has it.
+
+    Raises:
+        InputError: the file is missing or holds no classifier.
+    """
+
+    def __init__(self, path, amp=True):
+        saved = runs.load_tensors(path)
+        self.settings = SimpleNamespace(backbone=saved.get("backbone"), amp=amp)
+        model, self.classes = classifiers.load(self.settings, path)
+        self.model, self.size = backbones.fuse_batchnorm(compute.to_device(model).eval()), saved["image_size"]
+
+    @torch.inference_mode()
+    def __call__(self, photos):
+        """(name of the likeliest class, its probability) of each of a list of uint8 RGB arrays (H, W, 3)."""
+        scores, best = self.model(compute.normalise(_squashed(photos, self.size))).softmax(1).max(1)
+        return [(self.classes[k], score) for k, score in zip(best.tolist(), scores.tolist(), strict=True)]
+
+    @torch.inference_mode()
+    def heat(self, photos, name, scales=(1.0, 1.5)):
+        """The CAM of a class by name, float32 (N, S, S) in [0, 1], of such a list.
+
+        Raises:
+            InputError: the classifier does not know this class.
+        """
+        check_choice("class", name, self.classes)
+        images = compute.normalise(_squashed(photos, self.size))
+        targets = compute.to_device(np.full(len(photos), self.classes.index(name)))
+        cams = cam.multi_scale(self.settings, self.model, images, targets, scales=scales)
+        return list(compute.to_numpy(maps.normalise(cams)))
+
+
+def _squashed(photos, size):
+    """Photos as the networks were trained on them: uint8 tensor (N, 3, size, size)."""
+    small = [Image.fromarray(photo).resize((size, size), Image.Resampling.BILINEAR) for photo in photos]
+    return torch.from_numpy(np.stack([np.array(photo).transpose(2, 0, 1) for photo in small]))
 
 
 def photos_in(inputs, out):
@@ -109,20 +151,47 @@ def photos_in(inputs, out):
     return names
 
 
-def write_masks(segmenter, photos, out, *, with_pictures=True, with_maps=False, batch_size=16):
-    """Write the mask of each photo and, with_pictures, an overlay and a cut-out, at the photo's own size.
-
-    With_maps also the small maps of src/report/page.
-
-    Decoding and writing overlap with the network; memory holds three batches, whatever the number of photos. A photo
-    that cannot be read is named on stderr and passed over.
+def write_masks(segmenter, photos, out, *, recogniser=None, with_pictures=True, with_maps=False, batch_size=16):
+    """Write the mask of each photo at its own size and, with_pictures, an overlay and a cut-out; see `_in_batches`.
 
     Args:
         segmenter: a Segmenter. photos: dict of `photos_in`. out: Path of the folder to write into.
+        recogniser: a Recogniser, or None. with_maps: also write the small maps of src/report/page.
 
     Yields:
         dict for each photo that is done: photo, mask, size (width, height), area (share of the photo), box (left, top,
-        right, bottom; None without subject), certainty (mean distance of the probability from 0.5, doubled).
+        right, bottom; None without subject), certainty (mean distance of the probability from 0.5, doubled); with a
+        recogniser class and score.
+    """
+
+    def look(some):
+        kinds = recogniser(some) if recogniser else [None] * len(some)
+        return zip(segmenter.probabilities(some), kinds, strict=True)
+
+    def write(name, photo, found):
+        prob, kind = found
+        return _write_mask(segmenter, photo, prob, kind, name, photos[name], out, with_pictures, with_maps)
+
+    yield from _in_batches(photos, look, write, batch_size)
+
+
+def write_heat(recogniser, name, photos, out, *, batch_size=16):
+    """Write <out>/cams/<photo>.jpg, the CAM of a class over each photo; arguments and errors as above."""
+    check_choice("class", name, recogniser.classes)
+
+    def write(photo_name, photo, heat):
+        path = out / "cams" / f"{photo_name}.jpg"
+        pictures.save_heat(path, photo, heat)
+        return {"photo": str(photos[photo_name]), "cam": str(path), "class": name}
+
+    yield from _in_batches(photos, lambda some: recogniser.heat(some, name), write, batch_size)
+
+
+def _in_batches(photos, look, write, batch_size):
+    """Yield what `write(name, photo, found)` gives for each photo, `found` being what `look` makes of a list of photos.
+
+    Decoding and writing overlap with the network; memory holds three batches, whatever the number of photos. A photo
+    that cannot be read is named on stderr and passed over.
     """
     names = data.chunks(np.array(list(photos), dtype=object), batch_size)
     with compute.threads() as pool:
@@ -131,13 +200,10 @@ def write_masks(segmenter, photos, out, *, with_pictures=True, with_maps=False, 
             read = [future.result() for future in reading]
             reading = [pool.submit(_read, photos[name]) for name in names[k + 1]] if k + 1 < len(names) else []
             good = [(name, photo) for name, photo in zip(some, read, strict=True) if photo is not None]
-            found = segmenter.probabilities([photo for _, photo in good]) if good else []
+            found = look([photo for _, photo in good]) if good else []
             for future in writing:
                 yield future.result()
-            writing = [
-                pool.submit(_write, segmenter, photo, prob, name, photos[name], out, with_pictures, with_maps)
-                for (name, photo), prob in zip(good, found, strict=True)
-            ]
+            writing = [pool.submit(write, name, photo, one) for (name, photo), one in zip(good, found, strict=True)]
         for future in writing:
             yield future.result()
 
@@ -150,7 +216,7 @@ def _read(path):
         return None
 
 
-def _write(segmenter, photo, prob, name, path, out, with_pictures, with_maps):
+def _write_mask(segmenter, photo, prob, kind, name, path, out, with_pictures, with_maps):
     """Finish a photo's mask and write it last: it tells that the photo is done."""
     prob = segmenter.finish(photo, prob)
     mask, (width, height) = prob > 0.5, decoding.upright_size(path)
@@ -163,8 +229,9 @@ def _write(segmenter, photo, prob, name, path, out, with_pictures, with_maps):
     if with_maps:
         pictures.save_map(out / "maps" / f"{name}.png", prob, page.SIDE)
     masks.save(out / "masks" / f"{name}.png", mask.astype(np.uint8))
-    return {
+    found = {
         "photo": str(path), "mask": str(out / "masks" / f"{name}.png"), "size": [width, height],
         "area": round(float(mask.mean()), 4), "box": metrics.box(mask),
         "certainty": round(float(np.abs(2 * prob - 1).mean()), 4),
     }  # fmt: skip
+    return found | ({"class": kind[0], "score": round(kind[1], 4)} if kind else {})

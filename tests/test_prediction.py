@@ -55,6 +55,26 @@ def test_files_and_nested_folders(script, checkpoint, tmp_path):
         assert 0 <= line["certainty"] <= 1
 
 
+def test_class_score_and_heat_map_with_a_classifier(script, chain_run, tmp_path):
+    """The newest classifier beside a segmenter's run names the photos; --cam shows where."""
+    runs_root = chain_run("train_classifier_37_class").parents[1]
+    segmenter, out = chain_run("train_on_37CCAM"), tmp_path / "out"
+    draw(tmp_path / "photos" / "a.jpg")
+    flags = (tmp_path / "photos", "--out", out, "--no-amp")
+    code, text, err = predict(script, *flags, "--run", segmenter, "--json", "--fast")
+    assert code == 0, err
+    line = json.loads(text)
+    known = prediction.Recogniser(runs_root / "train_classifier_37_class" / "seed0" / "checkpoint.pt").classes
+    assert line["class"] in known and 1 / len(known) <= line["score"] <= 1
+    code, _, err = predict(script, *flags, "--runs-root", runs_root, "--cam", known[1])
+    with Image.open(out / "cams" / "a.jpg") as heat:
+        assert code == 0 and heat.size == (60, 40) and "1 cams" in err
+    code, _, err = predict(script, *flags, "--runs-root", runs_root, "--cam", "unicorn", "--out", tmp_path / "new")
+    assert code == 2 and "unknown class 'unicorn'" in err
+    code, _, err = predict(script, *flags, "--runs-root", tmp_path / "none", "--cam", known[1])
+    assert code == 2 and "--cam wants a classifier" in err
+
+
 def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, tmp_path):
     root, out = tmp_path / "photos", tmp_path / "out"
     for name in ("a", "b", "c"):

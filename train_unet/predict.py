@@ -6,6 +6,7 @@ Reads:  a segmenter: --checkpoint, that of --run, or the newest below --runs-roo
 Writes: <out>/masks/<name>.png (0 background, 1 subject), <out>/overlays/<name>.jpg, <out>/cutouts/<name>.png; with
         --export <out>/coco/annotations/instances_default.json or <out>/voc (CVAT, torchvision) of all masks; with
         --report <out>/report.html, a page to look through them, and the maps that it shows, <out>/maps
+        With --cam CLASS nothing but <out>/cams/<name>.jpg, where the classifier sees that class.
 Photos that have a mask in <out> already are passed over. A broken photo is named, and the exit code is then 1.
 """
 
@@ -22,21 +23,36 @@ PHOTOS = ()  # photos, and folders whose photos are looked for in subfolders, to
 OUT = "predicted"  # folder to write into
 RUN = ""  # run directory of the segmenter
 CHECKPOINT = ""  # or its checkpoint file
+CLASSIFIER = ""  # run directory of a classifier; empty: the newest beside the segmenter's run, if there is one
+CAM = ""  # in place of masks: heat maps of this class
 FAST = False  # one scale, no mirror image, no dense CRF
 PICTURES = True  # overlays and cut-outs, too
-JSON = False  # print a line of JSON a photo: size, share and box of the subject, certainty
+JSON = False  # print a line of JSON a photo: size, share and box of the subject, certainty; class and score, if known
 EXPORT = ""  # coco or voc: all masks for other tools as well; folders of photos are their classes
 REPORT = False  # one page to look through the masks, the least certain first
 BATCH_SIZE = 16  # photos that the network sees at once
 
 
-def newest(runs_root):
-    """Checkpoint of the newest finished segmenter that learned without ground truth."""
-    finished = [path.parent for path in Path(runs_root).rglob("train_on_*/seed*/summary.json")]
+def newest(folder, pattern):
+    """Checkpoint of the newest finished run whose directory fits a pattern, bounds left out; None without any."""
+    finished = [path.parent for path in Path(folder).glob(f"{pattern}/summary.json")]
     weak = [run for run in finished if not run.parent.name.endswith("_gt") and (run / "checkpoint.pt").exists()]
-    if not weak:
-        raise InputError(f"no finished segmenter below {runs_root}; give --checkpoint or --run")
-    return max(weak, key=lambda run: (run / "summary.json").stat().st_mtime) / "checkpoint.pt"
+    return max(weak, key=lambda run: (run / "summary.json").stat().st_mtime) / "checkpoint.pt" if weak else None
+
+
+def segmenter_of(settings):
+    """Checkpoint of the segmenter to use."""
+    found = Path(CHECKPOINT or Path(RUN) / "checkpoint.pt") if CHECKPOINT or RUN else None
+    found = found or newest(settings.runs_root, "**/train_on_*/seed*")
+    if found is None:
+        raise InputError(f"no finished segmenter below {settings.runs_root}; give --checkpoint or --run")
+    return found
+
+
+def recogniser_of(settings, folder, pattern):
+    """The classifier of --classifier, or the newest whose run directory fits; None without any."""
+    found = Path(CLASSIFIER) / "checkpoint.pt" if CLASSIFIER else newest(folder, pattern)
+    return found and prediction.Recogniser(found, amp=settings.amp)
 
 
 def write_page(photos, out, checkpoint):
@@ -54,25 +70,34 @@ def write_page(photos, out, checkpoint):
 
 def main(settings):
     out = Path(OUT).resolve()
-    checkpoint = Path(CHECKPOINT or (Path(RUN) / "checkpoint.pt" if RUN else newest(settings.runs_root)))
     photos = prediction.photos_in([Path(name) for name in PHOTOS], out)
     if EXPORT:
         export.check(EXPORT, photos)
-    ahead = {name: path for name, path in photos.items() if not (out / "masks" / f"{name}.png").exists()}
-    segmenter = prediction.load(checkpoint, fast=FAST, amp=settings.amp)
-    before = len(photos) - len(ahead)
-    print(f"{count_of(ahead, 'photo')} to do, {before} done before, with {checkpoint}", file=sys.stderr, flush=True)
+    folder, suffix = ("cams", ".jpg") if CAM else ("masks", ".png")
+    ahead = {name: path for name, path in photos.items() if not (out / folder / f"{name}{suffix}").exists()}
+    if CAM:
+        checkpoint, recogniser = None, recogniser_of(settings, settings.runs_root, "**/train_classifier_*/seed*")
+        if recogniser is None:
+            raise InputError(f"--cam wants a classifier, and none is below {settings.runs_root}; give --classifier")
+        written = prediction.write_heat(recogniser, CAM, ahead, out, batch_size=BATCH_SIZE)
+    else:
+        checkpoint = segmenter_of(settings)
+        segmenter = prediction.load(checkpoint, fast=FAST, amp=settings.amp)
+        beside = checkpoint.absolute().parent.parent.parent
+        recogniser = recogniser_of(settings, beside, "train_classifier_*/seed*") if JSON else None
+        how = {"with_pictures": PICTURES, "with_maps": REPORT, "batch_size": BATCH_SIZE}
+        written = prediction.write_masks(segmenter, ahead, out, recogniser=recogniser, **how)
+    before, by = len(photos) - len(ahead), checkpoint or "a classifier"
+    print(f"{count_of(ahead, 'photo')} to do, {before} done before, with {by}", file=sys.stderr, flush=True)
     done = 0
-    how = {"with_pictures": PICTURES, "with_maps": REPORT, "batch_size": BATCH_SIZE}
-    written = prediction.write_masks(segmenter, ahead, out, **how)
-    for found in compute.progress(written, "masks", total=len(ahead), unit="photo"):
+    for found in compute.progress(written, folder, total=len(ahead), unit="photo"):
         done += 1
         if JSON:
             print(json.dumps(found, ensure_ascii=False), flush=True)
-    print(f"{done} masks: {out / 'masks'}", file=sys.stderr, flush=True)
-    if EXPORT:
+    print(f"{done} {folder}: {out / folder}", file=sys.stderr, flush=True)
+    if EXPORT and not CAM:
         print(f"export: {export.write(EXPORT, out, export.of_predictions(photos, out / 'masks'))}", file=sys.stderr)
-    if REPORT:
+    if REPORT and not CAM:
         write_page(photos, out, checkpoint)
     sys.exit(1 if done < len(ahead) else 0)
 

@@ -69,6 +69,13 @@ def save_map(path, prob, side):
     _save_image(path, image, "PNG")
 
 
+def save_heat(path, photo, heat):
+    """Write the photo under a map (S, S) in [0, 1] of any size, JPEG: dark blue to yellow, half transparent."""
+    large = Image.fromarray(heat.astype(np.float32)).resize(photo.shape[1::-1], Image.Resampling.BILINEAR)
+    colours = matplotlib.colormaps["viridis"](np.asarray(large), bytes=True)[..., :3]
+    _save_image(path, Image.blend(Image.fromarray(photo), Image.fromarray(colours), 0.5), "JPEG", quality=90)
+
+
 def _save_image(path, image, kind, **options):
     """Write through a temporary file."""
     path.parent.mkdir(parents=True, exist_ok=True)
