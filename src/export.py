@@ -163,8 +163,7 @@ def _write_voc(out, items):
     if len(classes) >= masks.IGNORE:
         raise InputError(f"{len(classes)} classes do not fit into a VOC mask of {masks.IGNORE - 1}; export coco")
     folder, part = out / "voc", out / "voc.part"
-    if folder.exists() and not (folder / "photos.csv").is_file():
-        raise InputError(f"{folder} is in the way and no export; move it")
+    must_be_ours(folder, "photos.csv")
     shutil.rmtree(part, ignore_errors=True)
     base = part / "VOCdevkit" / "VOC2012"
     for name in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
@@ -189,7 +188,7 @@ def _write_voc(out, items):
     (base / "labelmap.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     with (part / "photos.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file).writerows([("name", "photo"), *zip(names, [item.name for item in items], strict=True)])
-    _put_in_place(part, folder)
+    put_in_place(part, folder)
     return folder
 
 
@@ -203,7 +202,13 @@ def _save_jpeg(photo, path):
         Image.fromarray(decoding.decode(photo)).save(path, format="JPEG", quality=95)
 
 
-def _put_in_place(part, folder):
+def must_be_ours(folder, file):
+    """Raise InputError unless a folder is missing, empty, or an earlier export, which has this file."""
+    if folder.exists() and not (folder / file).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder} is in the way and no export; move it")
+
+
+def put_in_place(part, folder):
     """Rename a finished folder to its name; what had that name goes afterwards."""
     old = folder.with_name(f"{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)

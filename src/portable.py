@@ -1,0 +1,102 @@
+"""A trained segmenter for programs without this project: ONNX, torch.export, and a JSON of what surrounds them."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from src import InputError, compute, export, maps, prediction, runs
+from src.models import segmenters
+
+EXAMPLE = Path(__file__).with_name("portable_example.py")
+NEEDS = ("onnx", "onnxscript")  # of torch.onnx's exporter
+
+
+class Probability(nn.Module):
+    """(N, 3, S, S) normalised photos to the probability of the subject, (N, S, S) in [0, 1].
+
+    Args:
+        network: of models.segmenters.
+    """
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, photos):
+        return self.network(photos).softmax(1)[:, 1]
+
+
+def write(checkpoint, folder):
+    """Write segmenter.onnx, segmenter.pt2, segmenter.json and example.py into a folder, whole or not at all.
+
+    The batch is of any size, the photos have the side that `prediction.load(fast=True)` shows the network.
+
+    Args:
+        checkpoint: path of a segmenter's checkpoint. folder: Path; an earlier export there is replaced.
+
+    Raises:
+        InputError: no segmenter there, a package is missing or too old, or the folder holds something else.
+    """
+    _check_packages()
+    network, size, reading = segmenters.load(checkpoint)
+    export.must_be_ours(folder, "segmenter.json")
+    side = maps.scaled_side(size, reading["scales"][0])
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    photos = torch.zeros(2, 3, side, side)  # a batch of one would be taken for a constant
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporters' own insides
+        shapes = ({0: torch.export.Dim("batch", min=1)},)
+        program = torch.export.export(Probability(network).eval(), (photos,), dynamic_shapes=shapes)
+        torch.export.save(program, part / "segmenter.pt2")
+        names = {"input_names": ["photos"], "output_names": ["probability"], "dynamic_shapes": ({0: "batch"},)}
+        torch.onnx.export(program, dynamo=True, verbose=False, **names).save(part / "segmenter.onnx")
+    runs.write_json(part / "segmenter.json", description(side, reading))
+    shutil.copyfile(EXAMPLE, part / "example.py")
+    export.put_in_place(part, folder)
+
+
+def description(side, reading):
+    """What a program must do before and after the network to get the masks of `prediction.load(fast=True)`.
+
+    Args:
+        side: of the photos that the network sees. reading: of postprocessing.masks.reading.
+    """
+    return {
+        "files": {"onnx": "segmenter.onnx", "torch.export": "segmenter.pt2", "example": "example.py"},
+        "input": {
+            "name": "photos", "shape": ["batch", 3, side, side], "dtype": "float32",
+            "layout": "NCHW", "channels": "RGB", "mean": compute.MEAN, "std": compute.STD,
+            "steps": ["turn the photo upright by its EXIF tag", "RGB, 8 bits a channel",
+                      f"squash to {side} x {side}, bilinear over the whole area that a pixel comes from (Pillow's "
+                      "BILINEAR; OpenCV's INTER_LINEAR skips pixels)", "(value / 255 - mean) / std"],
+        },
+        "output": {
+            "name": "probability", "shape": ["batch", side, side], "dtype": "float32", "range": [0, 1],
+            "meaning": "of the subject at each pixel: class 1 of the softmax, which is in the network already",
+        },
+        "mask": {
+            "threshold": 0.5, "growth": reading["dilation"],
+            "steps": ["resize the probability to the photo's size, bilinear", "subject where it is over threshold",
+                      "r = round(growth * longer side): a pixel within r of the subject in x and y is subject, too"],
+        },
+        "left_out": {
+            "scales": reading["scales"], "mirror": "the mean is also over mirror images", "crf": reading["crf"],
+            "large_photos": f"over {prediction.MAX_SIDE} pixels the outline follows the photo's edges (guided filter)",
+        },
+        "made_with": {"torch": torch.__version__},
+    }  # fmt: skip
+
+
+def _check_packages():
+    if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 5):
+        raise InputError(f"the ONNX exporter needs torch 2.5 or newer, not {torch.__version__}")
+    try:
+        for name in NEEDS:
+            __import__(name)
+    except ImportError as error:
+        raise InputError(f"{error.name} is missing; pip install {' '.join(NEEDS)}") from None

@@ -1,0 +1,23 @@
+"""The mask of a photo, 0 and 255, without PyTorch: python example.py photo.jpg mask.png"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+here = Path(__file__).parent
+about = json.loads((here / "segmenter.json").read_text())
+session = onnxruntime.InferenceSession(str(here / "segmenter.onnx"), providers=["CPUExecutionProvider"])
+photo = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
+small = np.array(photo.resize(about["input"]["shape"][:1:-1], Image.Resampling.BILINEAR))
+values = (small / 255 - about["input"]["mean"]) / about["input"]["std"]
+(probability,) = session.run(["probability"], {"photos": values.astype(np.float32).transpose(2, 0, 1)[None]})
+full = np.array(Image.fromarray(probability[0]).resize(photo.size, Image.Resampling.BILINEAR))
+mask, grow = full > about["mask"]["threshold"], round(about["mask"]["growth"] * max(photo.size))
+for _ in range(2):  # grow along one axis, then along the other
+    padded = np.pad(mask, [(grow, grow), (0, 0)])
+    mask = np.lib.stride_tricks.sliding_window_view(padded, 2 * grow + 1, 0).any(-1).T
+Image.fromarray(255 * mask.astype(np.uint8)).save(sys.argv[2])
