@@ -1,5 +1,6 @@
 """Masks in the forms that other tools read: COCO with run lengths, and Pascal VOC as CVAT has it."""
 
+import contextlib
 import csv
 import os
 import re
@@ -162,10 +163,13 @@ def _write_voc(out, items):
     classes = sorted({item.category for item in items})
     if len(classes) >= masks.IGNORE:
         raise InputError(f"{len(classes)} classes do not fit into a VOC mask of {masks.IGNORE - 1}; export coco")
-    folder, part = out / "voc", out / "voc.part"
-    must_be_ours(folder, "photos.csv")
-    shutil.rmtree(part, ignore_errors=True)
-    base = part / "VOCdevkit" / "VOC2012"
+    with whole(out / "voc", "photos.csv") as folder:
+        _fill_voc(folder, items, classes)
+    return out / "voc"
+
+
+def _fill_voc(folder, items, classes):
+    base = folder / "VOCdevkit" / "VOC2012"
     for name in ("JPEGImages", "SegmentationClass", "SegmentationObject", "ImageSets/Segmentation"):
         (base / name).mkdir(parents=True)
     names = flat_names([item.name for item in items])
@@ -186,10 +190,8 @@ def _write_voc(out, items):
     for k, name in enumerate(classes, 1):
         lines.append(f"{re.sub('[:#]', '_', name)}:{','.join(map(str, voc_colour(k)))}::")
     (base / "labelmap.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    with (part / "photos.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with (folder / "photos.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file).writerows([("name", "photo"), *zip(names, [item.name for item in items], strict=True)])
-    put_in_place(part, folder)
-    return folder
 
 
 def _save_jpeg(photo, path):
@@ -202,20 +204,30 @@ def _save_jpeg(photo, path):
         Image.fromarray(decoding.decode(photo)).save(path, format="JPEG", quality=95)
 
 
-def must_be_ours(folder, file):
-    """Raise InputError unless a folder is missing, empty, or an earlier export, which has this file."""
+@contextlib.contextmanager
+def whole(folder, file):
+    """A new folder to write into that takes the place of `folder` when all is written, and is removed otherwise.
+
+    Args:
+        folder: Path. file: name of a file that every export there has.
+
+    Raises:
+        InputError: the folder holds something else than an earlier export.
+    """
     if folder.exists() and not (folder / file).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is in the way and no export; move it")
-
-
-def put_in_place(part, folder):
-    """Rename a finished folder to its name; what had that name goes afterwards."""
-    old = folder.with_name(f"{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(part, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    part, old = (folder.with_name(f"{folder.name}.{suffix}") for suffix in ("part", "old"))
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        shutil.rmtree(old, ignore_errors=True)
+        if folder.exists():
+            os.rename(folder, old)
+        os.rename(part, folder)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def flat_names(names):

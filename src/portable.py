@@ -42,22 +42,22 @@ def write(checkpoint, folder):
     """
     _check_packages()
     network, size, reading = segmenters.load(checkpoint)
-    export.must_be_ours(folder, "segmenter.json")
     side = maps.scaled_side(size, reading["scales"][0])
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    with export.whole(folder, "segmenter.json") as part:
+        _write_programs(Probability(network).eval(), side, part)
+        runs.write_json(part / "segmenter.json", description(side, reading))
+        shutil.copyfile(EXAMPLE, part / "example.py")
+
+
+def _write_programs(network, side, folder):
     photos = torch.zeros(2, 3, side, side)  # a batch of one would be taken for a constant
+    shapes = ({0: torch.export.Dim("batch", min=1, max=65535)},)  # torch 2.5 wants a maximum
+    names = {"input_names": ["photos"], "output_names": ["probability"], "dynamic_shapes": ({0: "batch"},)}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporters' own insides
-        shapes = ({0: torch.export.Dim("batch", min=1)},)
-        program = torch.export.export(Probability(network).eval(), (photos,), dynamic_shapes=shapes)
-        torch.export.save(program, part / "segmenter.pt2")
-        names = {"input_names": ["photos"], "output_names": ["probability"], "dynamic_shapes": ({0: "batch"},)}
-        torch.onnx.export(program, dynamo=True, verbose=False, **names).save(part / "segmenter.onnx")
-    runs.write_json(part / "segmenter.json", description(side, reading))
-    shutil.copyfile(EXAMPLE, part / "example.py")
-    export.put_in_place(part, folder)
+        program = torch.export.export(network, (photos,), dynamic_shapes=shapes)
+        torch.export.save(program, folder / "segmenter.pt2")
+        torch.onnx.export(program, dynamo=True, verbose=False, **names).save(folder / "segmenter.onnx")
 
 
 def description(side, reading):

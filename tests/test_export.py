@@ -108,6 +108,7 @@ def test_an_export_is_replaced_only_as_a_whole(predicted, kind):
     with pytest.raises(InputError, match="is 3 x 3 pixels, not 4. x 30 as its photo"):
         write(kind, predicted)
     assert {path: path.read_bytes() for path in [folder, *folder.rglob("*")] if path.is_file()} == before
+    assert not list(out.glob("*.part"))
     (out / "masks" / f"{last}.png").unlink()
     write(kind, predicted)
     assert not list(out.glob("*.old")) and not list(out.glob("*.part"))
