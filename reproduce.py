@@ -234,6 +234,27 @@ def say_result(settings, photos, chain):
     write_page(settings, photos, chain, shown, choice, columns, lead, sections)
 
 
+def say_tables(settings, photos, chain, minutes):
+    """Print the tables; write them, the sheet and the page."""
+    text = report(settings, photos, chain)
+    path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
+    path.write_text(text, encoding="utf-8")
+    print(f"\n{text}\n{minutes:.1f} min\ntables: {path}", flush=True)
+    index = photos.test if len(photos.test) else photos.trainval
+    if not ENSEMBLE_ONLY:
+        sheet = Path(SHEET or path.with_name(f"sheet_seed{settings.seed}.png"))
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        pictures.sheet(sheet, photos, index, columns_of(settings, chain, experiments.SHEET), ROWS)
+        print(f"pictures: {sheet}", flush=True)
+    published = [cell for table in experiments.PUBLISHED for cell in experiments.cells(table)]
+    beside = tables.beside_published(results.of_runs(settings.runs_root), published)
+    sections = sections_of(settings, photos, chain)
+    sections["Tables"] += f"\n{beside}"
+    columns = columns_of(settings, chain, experiments.GALLERY)
+    shown, choice = pictures.spread(index, page.MOST), f"of {len(index)} photos, evenly spread"
+    write_page(settings, photos, chain, shown, choice, columns, caption(settings, photos), sections)
+
+
 def main(settings):
     if EXPORT:
         export.check(EXPORT)
@@ -257,23 +278,7 @@ def main(settings):
     if own:
         say_result(settings, photos, chain)
         return
-    text = report(settings, photos, chain)
-    path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
-    path.write_text(text, encoding="utf-8")
-    print(f"\n{text}\n{(time.time() - start) / 60:.1f} min\ntables: {path}", flush=True)
-    index = photos.test if len(photos.test) else photos.trainval
-    if not ENSEMBLE_ONLY:
-        sheet = Path(SHEET or path.with_name(f"sheet_seed{settings.seed}.png"))
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        pictures.sheet(sheet, photos, index, columns_of(settings, chain, experiments.SHEET), ROWS)
-        print(f"pictures: {sheet}", flush=True)
-    published = [cell for table in experiments.PUBLISHED for cell in experiments.cells(table)]
-    beside = tables.beside_published(results.of_runs(settings.runs_root), published)
-    sections = sections_of(settings, photos, chain)
-    sections["Tables"] += f"\n{beside}"
-    columns = columns_of(settings, chain, experiments.GALLERY)
-    shown, choice = pictures.spread(index, page.MOST), f"of {len(index)} photos, evenly spread"
-    write_page(settings, photos, chain, shown, choice, columns, caption(settings, photos), sections)
+    say_tables(settings, photos, chain, (time.time() - start) / 60)
 
 
 if __name__ == "__main__":

@@ -188,6 +188,7 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
     assert len(list((run / "masks_crf").rglob("*.png"))) == 12 and (script.runs_root / "least_sure.png").exists()
     base = script.runs_root / "voc" / "VOCdevkit" / "VOC2012"
     assert len(list((base / "SegmentationClass").iterdir())) == 12 and "cats:" in (base / "labelmap.txt").read_text()
+    assert f"report: {script.runs_root / 'report.html'}" in out and (script.runs_root / "report.html").exists()
     assert {path.parent.parent.name for path in script.runs_root.rglob("summary.json")} == {
         "train_ccam_pretrained", "ensemble_masks_quick", "train_on_ensemble_quick",
     }  # fmt: skip

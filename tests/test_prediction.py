@@ -1,6 +1,7 @@
 """Masks of photos from anywhere: what is written, what is passed over, what is named."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -87,6 +88,21 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
     draw(root / "b.jpg")
     code, _, err = predict(script, *flags)
     assert code == 0 and "1 photo to do, 2 done before" in err
+
+
+def test_the_page_has_the_photos_of_earlier_calls_last(script, checkpoint, tmp_path):
+    root, out = tmp_path / "photos", tmp_path / "out"
+    flags = (root, "--out", out, "--checkpoint", checkpoint, "--fast", "--no-pictures")
+    draw(root / "earlier.jpg")
+    assert predict(script, *flags)[0] == 0
+    draw(root / "deep" / "later.jpg", size=(900, 600))
+    code, text, err = predict(script, *flags, "--report", "--json")
+    assert code == 0 and f"report: {out / 'report.html'}" in err
+    page = (out / "report.html").read_text(encoding="utf-8")
+    later, earlier = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["cards"]
+    assert (later["name"], later["kind"]) == ("deep/later", "deep") and earlier["name"] == "earlier"
+    assert later["sure"] == pytest.approx(100 * json.loads(text)["certainty"], abs=1) and earlier["sure"] is None
+    assert later["map"].startswith("data:image/jpeg") and earlier["map"] is None and later["iou"] is None
 
 
 def test_the_newest_weakly_trained_segmenter_is_taken(script, checkpoint, tmp_path):

@@ -91,7 +91,7 @@ def _mask_uri(labels, size):
     small = np.array(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     image = Image.fromarray(np.where(small == masks.IGNORE, 2, small == 1).astype(np.uint8))
     image.putpalette([value for colour in PALETTE for value in colour])
-    return _uri(image, "PNG", transparency=OPACITY, optimize=True)
+    return _uri(image, "PNG", transparency=OPACITY)
 
 
 def _uri(image, kind, **options):
