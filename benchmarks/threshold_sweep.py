@@ -23,7 +23,7 @@ EVERY = 4  # score every so many trainval photos
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)  # of the map in [0, 1]
 
 
-def plain(found, side):
+def plain(found, side, centre=0.5):
     """Bilinear upsampling as if a cell's centre were the middle of its 16 x 16 pixels."""
     return F.interpolate(found[:, None].float(), (side, side), mode="bilinear")[:, 0]
 

@@ -131,15 +131,21 @@ def save_tensors(path, value):
 
 
 def load_tensors(path):
-    """Read what save_tensors wrote; code in the file is never run.
+    """Read what save_tensors wrote, or a .safetensors file; code in the file is never run.
 
     Raises:
         InputError: the file is missing or holds anything but tensors and plain values.
     """
     try:
+        if Path(path).suffix == ".safetensors":
+            from safetensors.torch import load_file  # comes with timm
+
+            return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"no such weights file: {path}") from None
+    except ImportError:
+        raise InputError(f"{path} needs the package safetensors (pip install safetensors)") from None
     except Exception as error:  # torch raises half a dozen types for a file that is not a checkpoint
         raise InputError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from None
 

@@ -61,7 +61,7 @@ def multi_scale(settings, model, images, target_class, *, scales):
         with compute.autocast(settings):
             return class_maps(model.backbone(scaled)[1], model.fc.weight, target_class)
 
-    return maps.multi_scale(maps_of, images, scales)
+    return maps.multi_scale(maps_of, images, scales, centre=model.backbone.centre)
 
 
 def predictor(settings, photos, start, *, scales):

@@ -266,7 +266,8 @@ def predictor(settings, photos, start, *, scales, choose_heads=None):
             with compute.autocast(settings):
                 return model.activation_maps(images, heads[index])
 
-        found = maps.multi_scale(maps_of, compute.normalise(photos.batch(index)), scales)
+        images = compute.normalise(photos.batch(index))
+        found = maps.multi_scale(maps_of, images, scales, centre=model.backbone.centre)
         return compute.to_numpy(maps.normalise(found))
 
     return predict

@@ -41,7 +41,8 @@ def class_maps(model, images, target_class):
         gradients = torch.autograd.grad(logits.gather(1, target_class[:, None]).sum(), features)
     found = [maps.normalise(layer_map(f.detach().float(), g.float())) for f, g in zip(features, gradients, strict=True)]
     found = [torch.tanh(GAMMA * layer) for layer in found[:-2]] + found[-2:]
-    return torch.stack([maps.upsample(layer, found[0].shape[-1]) for layer in found]).amax(0)
+    side, centre = found[0].shape[-1], model.backbone.centre
+    return torch.stack([maps.upsample(layer, side, centre) for layer in found]).amax(0)
 
 
 def predictor(settings, photos, start, *, scales):
@@ -56,7 +57,8 @@ def predictor(settings, photos, start, *, scales):
             with compute.autocast(settings):
                 return class_maps(model, images, target_class)
 
-        found = maps.multi_scale(maps_of, compute.normalise(photos.batch(index)), scales)
+        images = compute.normalise(photos.batch(index))
+        found = maps.multi_scale(maps_of, images, scales, centre=model.backbone.centre)
         return compute.to_numpy(maps.normalise(found))
 
     return predict

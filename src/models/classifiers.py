@@ -7,19 +7,28 @@ import torch
 from torch import nn
 
 from src import InputError, compute, data, distributed, runs
-from src.models.backbones import Backbone, torchvision_network
+from src.models import backbones
 
 
 class Classifier(nn.Module):
-    """Backbone, global average pooling, one fully connected layer (Zhou et al. 2016)."""
+    """Backbone, global average pooling, one fully connected layer (Zhou et al. 2016).
 
-    def __init__(self, backbone, fc):
+    Args:
+        fc: nn.Linear; None for one without classes, of a pretrained network whose own head is of another kind.
+    """
+
+    def __init__(self, backbone, fc=None):
         super().__init__()
-        self.backbone, self.fc = backbone, fc
+        self.backbone, self.fc = backbone, fc or _NoClasses(backbone.channels[-1], 0)
 
     def forward(self, images):
         """Photos (N, 3, H, W) to logits (N, K)."""
         return self.fc(self.backbone(images)[1].mean(dim=(2, 3)))
+
+
+class _NoClasses(nn.Linear):
+    def reset_parameters(self):
+        """Nothing to initialise, of which torch would warn."""
 
 
 def untrained(name, num_classes):
@@ -28,8 +37,8 @@ def untrained(name, num_classes):
     Raises:
         InputError: unknown backbone.
     """
-    backbone = Backbone(torchvision_network(name, None))
-    return Classifier(backbone, nn.Linear(backbone.channels[-1], num_classes))
+    backbone, _ = backbones.take_apart(name, backbones.create(name))
+    return Classifier(backbone, nn.Linear(backbone.channels[-1], num_classes) if num_classes else None)
 
 
 def pretrained(settings):
@@ -43,23 +52,22 @@ def pretrained(settings):
         InputError: unknown backbone, weights file missing, or weights of another network.
     """
     name, weights = settings.backbone, settings.weights
-    if weights == "imagenet":
+    if weights in ("imagenet", "random"):
         try:
-            return _with_own_head(torchvision_network(name, "IMAGENET1K_V1"))
+            network = backbones.create(name, pretrained=weights == "imagenet")
         except OSError as error:
             raise InputError(f"the ImageNet weights of {name} were not downloaded ({error}); --weights FILE") from None
-    if weights == "random":
-        return _with_own_head(torchvision_network(name, None))
+        return Classifier(*backbones.take_apart(name, network))
     path = Path(weights)
     state = runs.load_tensors(path)
     if isinstance(state, dict) and state.get("network") == "classifier":
         return load(settings, path)[0]
-    network = torchvision_network(name, None)
+    network = backbones.create(name)
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise InputError(f"{path} does not hold weights of {name}: {_first_mismatch(error)}") from None
-    return _with_own_head(network)
+    return Classifier(*backbones.take_apart(name, network))
 
 
 def checkpoint(classifier, settings, classes):
@@ -105,17 +113,20 @@ def predict_classes(model, photos, index, among=None, chunk=64):
 
     Args:
         among: only the first so many classes are candidates; None: all.
+
+    Raises:
+        InputError: the network has no classes.
     """
+    if not model.fc.out_features:
+        raise InputError(
+            "CAM needs a linear layer after the pooling, and this network's head is another; fine-tune it first"
+        )
     found = {}
     for some in distributed.shard(data.chunks(index, chunk)):
         logits = model(compute.normalise(photos.batch(some)))[:, :among]
         found.update(zip(some.tolist(), compute.to_numpy(logits.argmax(1)), strict=True))
     found = distributed.all_gather_dicts(found)
     return np.array([found[int(i)] for i in index], np.int64)
-
-
-def _with_own_head(network):
-    return Classifier(Backbone(network), network.fc if hasattr(network, "fc") else network.classifier[-1])
 
 
 def _first_mismatch(error):

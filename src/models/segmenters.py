@@ -66,8 +66,9 @@ class BackboneUNet(nn.Module):
         """(N, 3, S, S) normalised photos to logits (N, 2, S, S)."""
         *skips, y = (narrow(stage) for narrow, stage in zip(self.narrow, self.backbone.pyramid(x)[1:], strict=True))
         for merge, skip in zip(self.merge, reversed(skips), strict=True):
-            y = merge(torch.cat([skip, y if y.shape == skip.shape else maps.upsample(y, skip.shape[-1])], dim=1))
-        return maps.upsample(self.score(y), x.shape[-1])
+            same = y.shape == skip.shape
+            y = merge(torch.cat([skip, y if same else maps.upsample(y, skip.shape[-1], self.backbone.centre)], dim=1))
+        return maps.upsample(self.score(y), x.shape[-1], self.backbone.centre)
 
 
 def _layer(inputs, outputs, kernel):
