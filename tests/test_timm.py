@@ -89,7 +89,6 @@ def test_unknown_names_missing_weights_and_a_missing_package(timm, settings, mon
         backbones.create("timm:none_such")
     settings.backbone, settings.weights = "timm:mobilenetv3_small_100", "imagenet"
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_CACHE", "/no/where")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "/no/where")
     with pytest.raises(InputError, match="the ImageNet weights of timm:mobilenetv3_small_100 were not downloaded"):
         classifiers.pretrained(settings)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import check_choice, cli, data, runs, training
+from src import cli, data, runs, training
 from src.models import segmenters
 from src.postprocessing import masks
 
-SEGMENTER = "unet"  # or lraspp_mobilenet_v3_large, deeplabv3_mobilenet_v3_large, deeplabv3_resnet50, fcn_resnet50
+SEGMENTER = "unet"  # or backbone_unet, lraspp_mobilenet_v3_large, another of torchvision's, or smp:Unet:resnet34
 SIZE = 128  # pixels a side it sees: what two cores can train; the published U-Net saw 224
 EPOCHS = 20  # passes over trainval
 BATCH_SIZE = 8  # photos a step
@@ -26,7 +26,7 @@ SCALES = (1.0, 1.25, 1.5)  # of SIZE, for masks
 def main(settings):
     photos = data.load(settings)
     path = runs.upstream(settings, "train_class_specific_ccam/generate_masks.py", model="specific_37_class")
-    check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
+    segmenters.check_name(SEGMENTER)
     run = runs.Run(settings)
     mask_of = masks.from_folder(photos, path / "masks_crf", SIZE)
     training.train_segmenter(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import check_choice, cli, data, runs, scoring, training
+from src import cli, data, runs, scoring, training
 from src.models import segmenters
 from src.postprocessing import masks
 from src.postprocessing.crf import DenseCRF
@@ -21,7 +21,7 @@ NAME = ""  # of an ablation, part of the run directory's name
 SUPERVISION = "labels"  # or boxes, of trainval: masks fill them and stay inside
 MASKS = ""  # NAME of the ensemble_masks run to learn from
 SCENES = False  # the photos of background/ train, too, as empty masks
-SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet or one of torchvision's
+SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchvision's or smp:Unet:resnet34
 ROUNDS = 3  # each trains a new network on the masks of the mean of those before
 EPOCHS = 8  # passes over trainval a round
 BATCH_SIZE = 16  # photos a step
@@ -42,7 +42,7 @@ def main(settings):
     boxes = data.boxes_of(photos, SUPERVISION, derived)
     folder = "masks_crf" if REFINE else "masks"
     learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS) / folder
-    check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
+    segmenters.check_name(SEGMENTER)
     recipes, reading = masks.with_and_without_crf(None, crf), masks.reading(SCALES, crf, DILATE)
     run = runs.Run(settings, name=NAME)
     networks, scores = [], {}

@@ -11,12 +11,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import check_choice, cli, data, runs, scoring, training
+from src import cli, data, runs, scoring, training
 from src.models import segmenters
 from src.postprocessing import masks
 from src.postprocessing.crf import DenseCRF
 
-SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet or one of torchvision's
+SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchvision's or smp:Unet:resnet34
 EPOCHS = 8  # passes over trainval
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
@@ -28,7 +28,7 @@ BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like co
 def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos, side = data.load(settings), settings.image_size
-    check_choice("segmenter", SEGMENTER, segmenters.SEGMENTERS)
+    segmenters.check_name(SEGMENTER)
     reading = masks.reading(SCALES, crf)
     run = runs.Run(settings)
     mask_of = masks.from_trimaps(photos, side)

@@ -1,4 +1,6 @@
-"""Segmentation networks: the U-Net, a U-Net around a pretrained backbone, and torchvision's by name."""
+"""Segmentation networks: the U-Net, a U-Net around a pretrained backbone, and torchvision's or smp's by name."""
+
+import textwrap
 
 import torch
 import torch.nn.functional as F
@@ -87,13 +89,60 @@ class _OutOnly(nn.Module):
         return self.network(x)["out"]
 
 
+class _Padded(nn.Module):
+    """A network of segmentation_models_pytorch, which wants sides that are multiples of 32; ours are of 16."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x):
+        height, width = x.shape[-2:]
+        return self.network(F.pad(x, (0, -width % 32, 0, -height % 32), mode="replicate"))[..., :height, :width]
+
+
+def _smp(name, weights=None):
+    """The network of a name "smp:ARCHITECTURE:ENCODER"; weights "imagenet" are those of its encoder.
+
+    Raises:
+        InputError: the package, the name or the weights cannot be had, or the network does not give a photo's size.
+    """
+    try:
+        import segmentation_models_pytorch as smp
+    except ImportError:
+        package = "segmentation_models_pytorch"
+        raise InputError(f"--segmenter {name} needs the package {package} (pip install {package})") from None
+    _, architecture, encoder = f"{name}::".split(":")[:3]
+    try:
+        network = _Padded(smp.create_model(architecture, encoder, weights, classes=CLASSES)).eval()
+        with torch.no_grad():
+            fits = network(torch.zeros(1, 3, 128, 144)).shape == (1, CLASSES, 128, 144)
+    except OSError as error:
+        raise InputError(f"the ImageNet weights for {name} were not downloaded ({error})") from None
+    except Exception as error:  # of half a dozen types, for a name or a size that it does not take
+        raise InputError(textwrap.shorten(f"{name}: {error}", 200, placeholder="...")) from None
+    if not fits:
+        raise InputError(f"{name} does not give logits of a photo's size")
+    return network.train()
+
+
+def check_name(name):
+    """Raise InputError unless there is a segmenter of this name."""
+    if name.startswith("smp:"):
+        _smp(name)
+    else:
+        check_choice("segmenter", name, (*SEGMENTERS, "smp:ARCHITECTURE:ENCODER"))
+
+
 def untrained(name, backbone):
     """A segmenter by name, with random weights; `backbone` names that of "backbone_unet".
 
     Raises:
         InputError: unknown name.
     """
-    check_choice("segmenter", name, SEGMENTERS)
+    if name.startswith("smp:"):
+        return _smp(name)
+    check_name(name)
     if name == "unet":
         return UNet()
     if name == "backbone_unet":
@@ -102,13 +151,15 @@ def untrained(name, backbone):
 
 
 def initial(name, settings):
-    """A segmenter to train: around the network of --backbone and --weights, or torchvision's, from ImageNet if asked.
+    """A segmenter to train: around the network of --backbone and --weights, or another's, from ImageNet if asked.
 
     Raises:
         InputError: unknown name, or weights that cannot be had.
     """
     if name == "backbone_unet":
         return BackboneUNet(classifiers.pretrained(settings).backbone)
+    if name.startswith("smp:"):
+        return _smp(name, "imagenet" if settings.weights == "imagenet" else None)
     if name in TORCHVISION and settings.weights == "imagenet":
         try:
             network = torchvision.models.get_model(
