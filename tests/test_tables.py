@@ -127,3 +127,18 @@ def test_an_ablation_of_other_seeds_stands_alone(settings, finished):
     ablations, table4 = (experiments.cells(table) for table in (experiments.CHANGES, experiments.TABLE4))
     text = tables.changes(results.of_runs(settings.runs_root), "One thing changed", ablations, table4)
     assert row(text, "first masks: threshold 0.25 in place of Otsu's") == ["69.0", "74.0", "75.0", "80.0", "1"]
+
+
+def test_supervisions_side_by_side_with_their_share_of_the_bound():
+    def run(**keys):
+        return {"metrics": {k: {"pet_iou": v, "pet_iou_border_ignored": v} for k, v in keys.items()}}
+
+    of_seed = {"a": run(test_final=0.8, test_crf=0.6), "full": run(test=0.7, test_crf=0.9)}
+    lines = tables.supervisions({"seed0": of_seed}, "Table 5", {"labels": "a", "boxes": "b", "full": "full"}).split(
+        "\n"
+    )
+    assert lines[2] == "| final masks, border = pet | 80.0 (0.889) | not scored | 90.0 |"
+    assert lines[5] == "| without growth, border ignored | 60.0 (0.667) | not scored | 90.0 |"
+    assert {"train_on_ensemble_boxes", "train_on_ensemble", "train_on_ensemble_gt"} == set(experiments.TABLE5.values())
+    names = [e.name for e in experiments.chain(boxes=True)]
+    assert all(name in names for e in experiments.WITH_BOXES for name in (e.name, *e.reads))
