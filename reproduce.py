@@ -226,12 +226,12 @@ def say_result(settings, photos, chain):
     print(f"masks: {last / 'masks_crf'}\nsegmenter: {last / 'checkpoint.pt'}\nthe photos it is least sure of: {sheet}")
     if not photos.has_truths():
         print("no masks of yours are there to score against: how good these are, only your eyes can tell")
-    print(f"next: python train_unet/predict.py NEW_PHOTOS --run {last}", flush=True)
     shown = index[sure.argsort(kind="stable")[: page.MOST]]
     lead = f"Learnt from {len(photos.trainval)} photos and no mask: {settings.backbone}, {settings.image_size} px."
     sections = {"Stages": stages(settings, chain), "Cost of each stage": costs(settings, photos, chain)}
     choice = f"of {len(index)} photos, the least certain"
     write_page(settings, photos, chain, shown, choice, columns, lead, sections)
+    print(f"next: python train_unet/predict.py NEW_PHOTOS --run {last}", flush=True)
 
 
 def say_tables(settings, photos, chain, minutes):

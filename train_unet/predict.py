@@ -55,19 +55,6 @@ def recogniser_of(settings, folder, pattern):
     return found and prediction.Recogniser(found, amp=settings.amp)
 
 
-def write_page(photos, out, checkpoint):
-    """Write report.html of the photos of this call, those done before too."""
-    gallery = page.cards_of_files(photos, out)
-    words = {
-        "lead": f"Masks of {checkpoint}.",
-        "choice": f"{len(gallery)} of {count_of(photos, 'photo')}, the least certain",
-        "certainty": "how far the probability is from a half, on average; unknown where an earlier call left no map",
-        "map": "the probability of the subject, white where it is sure",
-    }
-    page.write(out / "report.html", f"Report: {out.name}", gallery, ["mask"], words)
-    print(f"report: {out / 'report.html'}", file=sys.stderr, flush=True)
-
-
 def main(settings):
     out = Path(OUT).resolve()
     photos = prediction.photos_in([Path(name) for name in PHOTOS], out)
@@ -98,7 +85,7 @@ def main(settings):
     if EXPORT and not CAM:
         print(f"export: {export.write(EXPORT, out, export.of_predictions(photos, out / 'masks'))}", file=sys.stderr)
     if REPORT and not CAM:
-        write_page(photos, out, checkpoint)
+        print(f"report: {page.write_of_files(photos, out, f'Masks of {checkpoint}.')}", file=sys.stderr, flush=True)
     sys.exit(1 if done < len(ahead) else 0)
 
 

@@ -10,7 +10,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from src import compute, metrics
+from src import compute, count_of, metrics
 from src.data.decoding import decode
 from src.postprocessing import masks
 
@@ -44,12 +44,16 @@ def cards(photos, index, folders, sure):
         return list(pool.map(one, index, sure))
 
 
-def cards_of_files(photos, out):
-    """The same of photos without a data root: the MOST least certain of those that have a mask.
+def write_of_files(photos, out, lead):
+    """Write <out>/report.html of photos without a data root: the MOST least certain of those that have a mask.
 
     Args:
         photos: dict name -> path, of prediction.photos_in. Their folders are their classes.
         out: Path with masks/<name>.png and, of the photos whose certainty is known, maps/<name>.png.
+        lead: what these masks are.
+
+    Returns:
+        Path of the page.
     """
     found = []
     for name, path in photos.items():
@@ -66,7 +70,15 @@ def cards_of_files(photos, out):
         return _card(path, name, "/".join(Path(name).parts[:-1]), [mask], sure, heat=heat)
 
     with compute.threads() as pool:
-        return list(pool.map(one, found[:MOST]))
+        gallery = list(pool.map(one, found[:MOST]))
+    words = {
+        "lead": lead,
+        "choice": f"{len(gallery)} of {count_of(found, 'photo')}, the least certain",
+        "certainty": "how far the probability is from a half, on average; unknown where an earlier call left no map",
+        "map": "the probability of the subject, white where it is sure",
+    }
+    write(out / "report.html", f"Report: {out.name}", gallery, ["mask"], words)
+    return out / "report.html"
 
 
 def _card(path, name, kind, found, sure, trimap=None, heat=None):
@@ -130,7 +142,7 @@ def write(path, title, gallery, methods, words, sections=(), lines=()):
     """Write the page through a temporary file.
 
     Args:
-        gallery: of `cards` or `cards_of_files`. methods: titles of their masks; the last is shown first.
+        gallery: of `cards`. methods: titles of their masks; the last is shown first.
         words: dict of phrases: lead (what this is), choice (which photos), certainty and map (what they are).
         sections: list of (heading, Markdown of src/report/tables). lines: of `curves`.
     """
