@@ -23,6 +23,39 @@ from src.report import page, pictures
 MAX_SIDE = 1024  # pixels; larger photos are segmented at this size, and the outline then follows their own edges
 
 
+def newest(folder, pattern):
+    """Checkpoint of the newest finished run whose directory fits a pattern, bounds left out; None without any."""
+    finished = [path.parent for path in folder.glob(f"{pattern}/summary.json")]
+    weak = [run for run in finished if not run.parent.name.endswith("_gt") and (run / "checkpoint.pt").exists()]
+    return max(weak, key=lambda run: (run / "summary.json").stat().st_mtime) / "checkpoint.pt" if weak else None
+
+
+def find_segmenter(runs_root, run="", checkpoint=""):
+    """Path of the checkpoint that is named, of the run that is named, or of the newest segmenter below runs_root.
+
+    Raises:
+        InputError: none is named and none is there that was trained without ground truth.
+    """
+    if checkpoint or run:
+        return Path(checkpoint or Path(run) / "checkpoint.pt")
+    found = newest(runs_root, "**/train_on_*/seed*")
+    if found is None:
+        raise InputError(f"no finished segmenter below {runs_root}; give --checkpoint or --run")
+    return found
+
+
+def find_classifier(runs_root, run=""):
+    """Path of the checkpoint of the run that is named, or of the newest classifier below runs_root.
+
+    Raises:
+        InputError: neither is there.
+    """
+    found = Path(run) / "checkpoint.pt" if run else newest(runs_root, "**/*classifier*/seed*")
+    if found is None:
+        raise InputError(f"--cam wants a classifier, and none is below {runs_root}; give --classifier")
+    return found
+
+
 def load(path, fast=False, amp=True):
     """The Segmenter of a checkpoint.
 
@@ -109,6 +142,13 @@ class Recogniser:
         targets = compute.to_device(np.full(len(photos), self.classes.index(name)))
         cams = cam.multi_scale(self.settings, self.model, images, targets, scales=scales)
         return list(compute.to_numpy(maps.normalise(cams)))
+
+
+def beside(checkpoint, run="", amp=True):
+    """The Recogniser of the run that is named, or of the newest classifier beside a segmenter's run; None without."""
+    root = checkpoint.absolute().parent.parent.parent
+    found = Path(run) / "checkpoint.pt" if run else newest(root, "*classifier*/seed*")
+    return found and Recogniser(found, amp)
 
 
 def _squashed(photos, size):

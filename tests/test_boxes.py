@@ -45,12 +45,12 @@ def photos(settings, tmp_path):
 
 
 @pytest.mark.parametrize("write", [write_voc, write_coco, write_yolo])
-def test_boxes_are_found_in_three_forms_for_trainval_alone(photos, write, capsys):
+def test_boxes_are_found_in_three_forms_for_trainval_alone(settings, photos, write, capsys):
     write(photos.root / "train" / "Annotations" if write == write_voc else photos.root, photos.paths[0])
-    (found,) = data.boxes_of(photos, "boxes").items()
+    (found,) = data.boxes_of(settings, photos, "boxes", "train_ccam/boxes_from_trimaps.py").items()
     assert found[0] == 0 and np.allclose(found[1], [BOX])
     assert "1 photo with boxes, 1 with image-level labels alone" in capsys.readouterr().out
-    assert data.boxes_of(photos, "labels") == {}
+    assert data.boxes_of(settings, photos, "labels", "train_ccam/boxes_from_trimaps.py") == {}
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_boxes_are_found_in_three_forms_for_trainval_alone(photos, write, capsys
         ("boxes.json", '{"images": [], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}', "no COCO file"),
     ],
 )
-def test_damaged_boxes_are_named(photos, name, text, expected):
+def test_damaged_boxes_are_named(settings, photos, name, text, expected):
     (photos.root / name).write_text(text)
     with pytest.raises(InputError, match=expected):
-        data.boxes_of(photos, "boxes")
+        data.boxes_of(settings, photos, "boxes", "train_ccam/boxes_from_trimaps.py")
     with pytest.raises(InputError, match="unknown supervision"):
-        data.boxes_of(photos, "Boxes")
+        data.boxes_of(settings, photos, "Boxes", "train_ccam/boxes_from_trimaps.py")
 
 
 def test_a_filled_mask_touches_the_sides_and_nothing_is_outside():

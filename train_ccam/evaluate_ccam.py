@@ -3,8 +3,6 @@
 Run:    python train_ccam/evaluate_ccam.py --method ccam --init cat_dog
 Reads:  runs/train_<method>_<init>/seed0/
 Writes: runs/evaluate_ccam_<method>_<init>/seed0/ (masks/, and with --refine masks_crf/)
-Measured (earlier scales), 597 photos, MobileNetV2, 2 cores, seed 0: 0.9 min with --refine,
-test IoU 73.8 %, with the dense CRF 77.8 % (--init pretrained).
 """
 
 import sys

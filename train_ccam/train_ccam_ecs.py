@@ -3,7 +3,6 @@
 Run:    python train_ccam/train_ccam_ecs.py --init cat_dog
 Reads:  runs/train_classifier_<init>/seed0/, or the pretrained network with --init pretrained
 Writes: runs/train_ccam_ecs_<init>/seed0/ (checkpoint.pt)
-Measured on the 597-photo subset, MobileNetV2, 2 cores, seed 0: 0.8 min (--init pretrained).
 """
 
 import sys

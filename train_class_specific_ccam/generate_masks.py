@@ -3,8 +3,6 @@
 Run:    python train_class_specific_ccam/generate_masks.py --model specific_37_class
 Reads:  runs/train_ccam_on_<model>/seed0/ and each photo's label, which says whose map to take (on test, too)
 Writes: runs/generate_masks_<model>/seed0/ (masks/ and masks_crf/)
-Measured (earlier scales), 597 photos, MobileNetV2, 2 cores, seed 0: 0.9 min,
-test IoU 65.2 %, with the dense CRF 68.8 %.
 """
 
 import sys

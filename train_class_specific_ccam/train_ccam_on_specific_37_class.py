@@ -3,7 +3,6 @@
 Run:    python train_class_specific_ccam/train_ccam_on_specific_37_class.py
 Reads:  the photos of --data-root, their breed labels and the pretrained network
 Writes: runs/train_ccam_on_specific_37_class/seed0/ (checkpoint.pt: one backbone, a head for each breed)
-Measured on the 597-photo subset, MobileNetV2, 2 cores, seed 0: 0.5 min.
 """
 
 import sys

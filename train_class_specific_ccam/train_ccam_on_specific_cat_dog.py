@@ -3,7 +3,6 @@
 Run:    python train_class_specific_ccam/train_ccam_on_specific_cat_dog.py
 Reads:  the photos of --data-root, their cat or dog labels and the pretrained network
 Writes: runs/train_ccam_on_specific_cat_dog/seed0/ (checkpoint.pt: one backbone, a head for each species)
-Measured on the 597-photo subset, MobileNetV2, 2 cores, seed 0: 0.5 min.
 """
 
 import sys

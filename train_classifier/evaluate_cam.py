@@ -3,8 +3,6 @@
 Run:    python train_classifier/evaluate_cam.py --method cam --init cat_dog
 Reads:  runs/train_classifier_<init>/seed0/, or the pretrained network with --init pretrained
 Writes: runs/evaluate_cam_<method>_<init>/seed0/ (masks/)
-Measured (earlier scales), 597 photos, MobileNetV2, 2 cores, --init pretrained: under a minute, test IoU of CAM 51.2 %,
-of CAM+ECS 54.5 %.
 """
 
 import sys

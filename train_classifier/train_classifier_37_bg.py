@@ -3,7 +3,6 @@
 Run:    python train_classifier/train_classifier_37_bg.py
 Reads:  the photos of --data-root and their breed labels, and the background photos
 Writes: runs/train_classifier_37_bg/seed0/ (checkpoint.pt)
-Measured on the 597-photo subset, MobileNetV2, 2 cores, seed 0: 1.9 min, test accuracy 78.1 %.
 """
 
 import sys

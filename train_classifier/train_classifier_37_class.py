@@ -3,7 +3,6 @@
 Run:    python train_classifier/train_classifier_37_class.py
 Reads:  the photos of --data-root and their breed labels
 Writes: runs/train_classifier_37_class/seed0/ (checkpoint.pt)
-Measured on the 597-photo subset, MobileNetV2, 2 cores, seed 0: 0.9 min, test accuracy 79.7 %.
 """
 
 import sys

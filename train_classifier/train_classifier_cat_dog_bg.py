@@ -3,7 +3,6 @@
 Run:    python train_classifier/train_classifier_cat_dog_bg.py
 Reads:  the photos of --data-root and their cat or dog labels, and the background photos
 Writes: runs/train_classifier_cat_dog_bg/seed0/ (checkpoint.pt)
-Measured on the 597-photo subset, MobileNetV2, 2 cores, seed 0: 1.1 min, test accuracy 99.2 %.
 """
 
 import sys

@@ -3,7 +3,6 @@
 Run:    python train_unet/evaluate_unet.py --model train_on_37CCAM_CRF
 Reads:  runs/<model>/seed0/, whose checkpoint says at which scales, and with which dense CRF and dilation
 Writes: runs/evaluate_unet_<model>/seed0/ (masks/, and where the checkpoint has them masks_crf/ and masks_final/)
-Measured (earlier scales), 597 photos, MobileNetV2, 2 cores, seed 0: 1.2 min, test IoU 66.3 %.
 """
 
 import sys

@@ -3,7 +3,6 @@
 Run:    python train_unet/train_on_37CCAM_CRF.py
 Reads:  runs/generate_masks_specific_37_class/seed0/masks_crf/ of trainval
 Writes: runs/train_on_37CCAM_CRF/seed0/ (checkpoint.pt)
-Measured (earlier scales), 597 photos, MobileNetV2, 2 cores, seed 0: 6.7 min, test IoU 66.3 %.
 """
 
 import sys

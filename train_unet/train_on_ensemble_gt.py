@@ -3,7 +3,6 @@
 Run:    python train_unet/train_on_ensemble_gt.py
 Reads:  the trimaps of trainval; the border counts as pet, as in the score
 Writes: runs/train_on_ensemble_gt/seed0/ (checkpoint.pt, masks/ and masks_crf/)
-Measured on the 597-photo subset, MobileNetV2, 2 cores, seed 0: 4.1 min, test IoU 87.8 %.
 """
 
 import sys

@@ -3,7 +3,6 @@
 Run:    python train_unet/train_on_gt.py
 Reads:  the trimaps of trainval; the border counts as pet, as in the score
 Writes: runs/train_on_gt/seed0/ (checkpoint.pt)
-Measured on the 597-photo subset, MobileNetV2, 2 cores, seed 0: 6.7 min, test IoU 69.1 %.
 """
 
 import sys

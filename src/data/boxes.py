@@ -6,33 +6,35 @@ from pathlib import Path
 
 import numpy as np
 
-from src import InputError, check_choice, count_of
+from src import InputError, check_choice, count_of, runs
 from src.data.decoding import upright_size
 
 SUPERVISIONS = ("labels", "boxes")
 
 
-def boxes_of(photos, supervision, derived=""):
+def boxes_of(settings, photos, supervision, for_oxford):
     """Boxes of the trainval photos; test photos are never given theirs.
+
+    They are looked for in COCO files (<root>/*.json or <root>/annotations/*.json), XML (Annotations/<name>.xml or
+    beside the photo) and YOLO text (labels/<name>.txt or beside the photo); the first that has boxes of a photo counts.
 
     Args:
         photos: a PhotoSet.
         supervision: "labels", which gives none, or "boxes".
-        derived: a COCO file to read. Empty: what the data root has of COCO files (<root>/*.json or
-            <root>/annotations/*.json), XML (Annotations/<name>.xml or beside the photo) and YOLO text
-            (labels/<name>.txt or beside the photo); the first that has boxes of a photo.
+        for_oxford: the script whose run has boxes for Oxford-IIIT Pet, whose own are of heads.
 
     Returns:
         dict photo's index -> float array (K, 4) of left, top, right, bottom as fractions of the upright photo.
         Photos without boxes are left out: they have image-level labels alone.
 
     Raises:
-        InputError: no trainval photo has a box, or a file is damaged.
+        InputError: no trainval photo has a box, a file is damaged, or that run is missing.
     """
     check_choice("supervision", supervision, SUPERVISIONS)
     if supervision == "labels":
         return {}
-    of_names = _read_coco([Path(derived)] if derived else _coco_files(photos.root))
+    derived = [runs.upstream(settings, for_oxford) / "boxes.json"] if photos.trimaps else []
+    of_names = _read_coco(derived or _coco_files(photos.root))
     found = {}
     for i in map(int, photos.trainval):
         name, path = photos.names[i], photos.paths[i]
