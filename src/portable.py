@@ -12,6 +12,7 @@ from src.models import segmenters
 
 EXAMPLE = Path(__file__).with_name("portable_example.py")
 NEEDS = ("onnx", "onnxscript")  # of torch.onnx's exporter
+DYNAMO = (2, 9)  # torch from which on its new exporter is the default; the older one serves 2.4 to 2.8
 
 
 class Probability(nn.Module):
@@ -50,14 +51,19 @@ def write(checkpoint, folder):
 
 
 def _write_programs(network, side, folder):
-    photos = torch.zeros(2, 3, side, side)  # a batch of one would be taken for a constant
+    photos = (torch.zeros(2, 3, side, side),)  # a batch of one would be taken for a constant
     shapes = ({0: torch.export.Dim("batch", min=1, max=65535)},)  # torch 2.5 wants a maximum
-    names = {"input_names": ["photos"], "output_names": ["probability"], "dynamic_shapes": ({0: "batch"},)}
+    names = {"input_names": ["photos"], "output_names": ["probability"]}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporters' own insides
-        program = torch.export.export(network, (photos,), dynamic_shapes=shapes)
+        program = torch.export.export(network, photos, dynamic_shapes=shapes)
         torch.export.save(program, folder / "segmenter.pt2")
-        torch.onnx.export(program, dynamo=True, verbose=False, **names).save(folder / "segmenter.onnx")
+        if _torch_version() >= DYNAMO:
+            made = torch.onnx.export(program, dynamo=True, verbose=False, dynamic_shapes=({0: "batch"},), **names)
+            made.save(folder / "segmenter.onnx")
+        else:
+            axes = {"photos": {0: "batch"}, "probability": {0: "batch"}}
+            torch.onnx.export(network, photos, str(folder / "segmenter.onnx"), dynamic_axes=axes, **names)
 
 
 def description(side, reading):
@@ -92,9 +98,11 @@ def description(side, reading):
     }  # fmt: skip
 
 
+def _torch_version():
+    return tuple(int(number) for number in torch.__version__.split(".")[:2])
+
+
 def _check_packages():
-    if tuple(int(n) for n in torch.__version__.split(".")[:2]) < (2, 5):
-        raise InputError(f"the ONNX exporter needs torch 2.5 or newer, not {torch.__version__}")
     try:
         for name in NEEDS:
             __import__(name)
