@@ -142,8 +142,10 @@ def render(text):
 
     def block(match):
         before, table, name, after = match.groups()
-        found = spread(name) if table == "spread" else RENDERERS[table](results.of_folder(RESULTS / name))
-        return before + found + after
+        summaries = results.of_folder(RESULTS / name)
+        if table == "spread":
+            return before + spread(name) + after
+        return before + (RENDERERS[table](summaries) if summaries else "") + after  # nothing of what was not run
 
     return BLOCK.sub(block, text)
 
