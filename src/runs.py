@@ -275,9 +275,14 @@ class Run:
 
 
 def _commit():
-    """The commit of the code, with +changes where the tree differs; empty outside a git checkout."""
+    """The commit of the code, with +changes where the tree differs (results apart); empty outside a git checkout."""
+
+    def git(*words):
+        words = ["git", "-C", str(cli.ROOT), *words]
+        return subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
     try:
-        git = ["git", "-C", str(cli.ROOT), "describe", "--always", "--dirty=+changes"]
-        return subprocess.run(git, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)benchmarks/results")
+        return git("describe", "--always") + ("+changes" if changes else "")
     except (OSError, subprocess.SubprocessError):
         return ""
