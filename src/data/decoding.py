@@ -46,7 +46,8 @@ def decode(path, size=None, max_side=None):
                 raise InputError(f"{path.name}: {image.width} x {image.height} pixels is too small")
             if max_side:
                 image.draft("RGB", (max_side, max_side))
-            image = _as_rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            image = _as_rgb(image)
             if max_side:
                 image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
             if size:
@@ -79,4 +80,4 @@ def _as_rgb(image):
         values = np.asarray(image, np.float32)
         most = 65535 if image.mode.startswith("I;16") else max(float(values.max()), 1)
         image = Image.fromarray((255 * values.clip(0, most) / most).astype(np.uint8))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
