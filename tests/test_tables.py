@@ -56,6 +56,8 @@ def test_results_are_kept_and_read_again(settings, finished, tmp_path):
         results.keep(tmp_path / "kept", settings.runs_root, seed, ["train_on_ensemble", "not yet there"])
     kept = results.of_folder(tmp_path / "kept")
     assert kept == {seed: {"train_on_ensemble": found[seed]["train_on_ensemble"]} for seed in ("seed0", "seed1")}
+    results.keep(tmp_path / "kept", tmp_path / "another runs root", 0, ["train_on_ensemble"])
+    assert results.of_folder(tmp_path / "kept") == kept, "another sitting loses nothing"
     text = render.headline(kept)
     assert row(text, "final masks") == ["84.0 ± 2.8", "-"] and row(text, "CAM") == ["not scored", "26.03"]
     assert row(render.ratios(kept), "border = pet, with growth") == ["84.0 ± 2.8", "not scored", "-"]

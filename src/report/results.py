@@ -25,10 +25,16 @@ def of_folder(folder):
 
 
 def keep(folder, runs_root, seed, names):
-    """Write what the finished ones of these runs of a seed say to <folder>/seed<N>.json, a run a line."""
-    there = of_runs(runs_root).get(f"seed{seed}", {})
-    lines = [f"{json.dumps(name)}: {json.dumps(there[name])}" for name in names if name in there]
+    """Write what the finished ones of these runs of a seed say to <folder>/seed<N>.json, a run a line.
+
+    What the file has of other runs stays: a long list may be run in several sittings, and on several machines.
+    """
     path = Path(folder) / f"seed{seed}.json"
+    before = runs.read_json(path) if path.exists() else {}
+    there = of_runs(runs_root).get(f"seed{seed}", {})
+    kept = before | {name: there[name] for name in names if name in there}
+    order = [name for name in names if name in kept] + [name for name in kept if name not in names]
+    lines = [f"{json.dumps(name)}: {json.dumps(kept[name])}" for name in order]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
     part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
