@@ -14,7 +14,7 @@ reproduce: .venv/installed
 	.venv/bin/python reproduce.py --seed $(SEED)
 
 test: .venv/installed-test
-	.venv/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile
 
 lint: .venv/installed-test
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .

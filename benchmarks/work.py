@@ -143,7 +143,7 @@ def class_specific(classes=6, each=8, epochs=20):
     images = images_of(classes * each, SIDE)
 
     class Photos:
-        names, trainval = list(range(len(images))), np.arange(len(images))
+        names, trainval, background = list(range(len(images))), np.arange(len(images)), np.arange(0)
 
         def batch(self, index):
             return images[index]

@@ -57,17 +57,22 @@ def test_files_and_nested_folders(script, checkpoint, tmp_path):
 
 
 def test_class_score_and_heat_map_with_a_classifier(script, chain_run, tmp_path):
-    """The newest classifier beside a segmenter's run names the photos; --cam shows where."""
-    runs_root = chain_run("train_classifier_37_class").parents[1]
+    """A classifier beside a segmenter's run, or one that is named, names the photos; --cam shows where."""
+    classifier = chain_run("train_classifier_37_class")
+    runs_root = classifier.parents[1]
     segmenter, out = chain_run("train_on_37CCAM"), tmp_path / "out"
     draw(tmp_path / "photos" / "a.jpg")
     flags = (tmp_path / "photos", "--out", out, "--no-amp")
     code, text, err = predict(script, *flags, "--run", segmenter, "--json", "--fast")
+    assert code == 0 and json.loads(text)["score"] > 0, err
+    code, text, err = predict(
+        script, *flags, "--run", segmenter, "--json", "--fast", "--classifier", classifier, "--out", tmp_path / "named"
+    )
     assert code == 0, err
     line = json.loads(text)
-    known = prediction.Recogniser(runs_root / "train_classifier_37_class" / "seed0" / "checkpoint.pt").classes
+    known = prediction.Recogniser(classifier / "checkpoint.pt").classes
     assert line["class"] in known and 1 / len(known) <= line["score"] <= 1
-    code, _, err = predict(script, *flags, "--runs-root", runs_root, "--cam", known[1])
+    code, _, err = predict(script, *flags, "--runs-root", runs_root, "--classifier", classifier, "--cam", known[1])
     with Image.open(out / "cams" / "a.jpg") as heat:
         assert code == 0 and heat.size == (60, 40) and "1 cams" in err
     code, _, err = predict(script, *flags, "--runs-root", runs_root, "--cam", "unicorn", "--out", tmp_path / "new")
