@@ -205,6 +205,12 @@ def own_chain(settings, photos):
         settings.passes = 2.0 ** float(np.clip(np.round(np.log2(PHOTOS_A_PASS / len(photos.trainval))), -3, 2))
     chain = experiments.own(classes, (photos.root / "background").is_dir(), QUICK, SUPERVISION == "boxes")
     ahead = [e.name for e in chain if not runs.finished(directory(settings, e))]
+    index = np.concatenate([photos.test, photos.trainval])
+    for experiment in chain[-2:]:
+        if experiment.name not in ahead and not settings.overwrite:
+            folder = directory(settings, experiment) / "masks_crf"
+            if not all((folder / f"{photos.names[i]}.png").exists() for i in index):
+                raise InputError(f"photos were added since {folder} was made; --overwrite runs all stages anew")
     seconds = expected_time.of_own_chain(settings, photos, ahead, len(chain[-2].reads), 1 if QUICK else 3)
     print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out, --passes {settings.passes:g}, "
           f"about {max(1, seconds / 60):.0f} min, into {settings.runs_root}", flush=True)  # fmt: skip

@@ -192,6 +192,9 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
     assert {path.parent.parent.name for path in script.runs_root.rglob("summary.json")} == {
         "train_ccam_pretrained", "ensemble_masks_quick", "train_on_ensemble_quick",
     }  # fmt: skip
+    photo(root / "cats" / "one more.jpg")
+    code, _, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
+    assert code == 2 and "photos were added since" in err
 
 
 @pytest.mark.parametrize(
