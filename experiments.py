@@ -288,7 +288,8 @@ def own(classes, background, quick=False, boxes=False):
     flags = ("--masks", name, "--dilate", "0", *(("--rounds", "1") if quick else ()), *further)
     flags += ("--scenes",) if background else ()
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
-    return with_upstreams([last.name], [*EXPERIMENTS, first, last])
+    others = [e for e in EXPERIMENTS if e.script not in (ENSEMBLE, SEGMENTER)]
+    return with_upstreams([last.name], [*others, first, last])
 
 
 def cells(table):

@@ -12,7 +12,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-
 from src import cli, compute, data, metrics, runs
 from src.postprocessing import masks
 
