@@ -224,7 +224,7 @@ def predict(fast, size=(500, 375)):
             small = torch.from_numpy(decode(path, SIDE).transpose(2, 0, 1))[None]
             how = {"scales": reading["scales"], "flip": not fast}
             prob = segmenters.probabilities(settings(False), [network], small, SIDE, **how)
-            full = masks.refined([photo], prob, masks.Recipe(None, masks.refinement(reading)))[0]
+            full = masks.refined([photo], prob, {"mask": masks.Recipe(masks.refinement(reading))})["mask"][0]
             masks.save(folder / f"{path.stem}.png", masks.label(full, 0))
             pictures.save_overlay(folder / f"{path.stem}_overlay.jpg", photo, full > 0.5)
             pictures.save_cutout(folder / f"{path.stem}_cutout.png", photo, full > 0.5)

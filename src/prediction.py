@@ -82,7 +82,7 @@ class Segmenter:
         self.network, self.size = compute.to_device(network).eval(), size
         self.settings, self.fast = SimpleNamespace(amp=amp), fast
         self.scales = reading["scales"][:1] if fast else reading["scales"]
-        self.recipe = masks.Recipe(None, None if fast else masks.refinement(reading), reading["dilation"])
+        self.recipe = masks.Recipe(None if fast else masks.refinement(reading), reading["dilation"])
 
     def probabilities(self, photos):
         """What the network says, float32 (N, S, S) in [0, 1], of a list of uint8 RGB arrays (H, W, 3)."""
@@ -92,7 +92,7 @@ class Segmenter:
 
     def finish(self, photo, prob):
         """Bring a probability (S, S) to its photo's size and refine it; float32 (H, W) in [0, 1]."""
-        return masks.refined([photo], [prob], self.recipe)[0]
+        return masks.refined([photo], [prob], {"mask": self.recipe})["mask"][0]
 
     def __call__(self, photos):
         """Masks, bool (H, W), of one PIL image, a list of them, or a uint8 tensor (N, 3, H, W)."""

@@ -41,9 +41,9 @@ def splits(photos):
     return {name: index for name, index in found.items() if len(index)}
 
 
-def make_and_score(run, photos, predict, recipes, *, ignore_band=0.0, boxes=None):
+def make_and_score(run, photos, predict, recipes, *, threshold=None, ignore_band=0.0, boxes=None):
     """What every mask stage does: write masks, show some of them in preview.png, score them; see masks.write, score."""
-    masks.write(run.path, photos, predict, recipes, ignore_band=ignore_band, boxes=boxes)
+    masks.write(run.path, photos, predict, recipes, threshold=threshold, ignore_band=ignore_band, boxes=boxes)
     pictures.preview(run, photos, recipes)
     return score(run, photos, recipes)
 

@@ -30,14 +30,13 @@ def test_recipe_refines_then_grows(tmp_path, drawn):
     photo = next((drawn / "oxford-iiit-pet" / "images").iterdir())
     prob = np.zeros((32, 32), np.float32)
     prob[12:20, 12:20] = 0.95
-    made = {}
-    for name, recipe in {
+    recipes = {
         "plain": masks.Recipe(),
         "refined": masks.Recipe(refine=crf.DenseCRF(bilateral_compat=1)),
         "grown": masks.Recipe(refine=crf.DenseCRF(bilateral_compat=1), dilation=0.05),
-    }.items():
-        masks.finish([(photo, prob, None, tmp_path / f"{name}.png")], recipe, 0.0)
-        made[name] = masks.read(tmp_path / f"{name}.png") == 1
+    }
+    masks.finish([(photo, "mask", prob, None)], tmp_path, recipes, 0.0)
+    made = {name: masks.read(tmp_path / name / "mask.png") == 1 for name in recipes}
     assert not np.array_equal(made["plain"], made["refined"])
     assert (made["grown"] >= made["refined"]).all() and made["grown"].sum() > made["refined"].sum()
     assert np.array_equal(made["grown"], masks.dilate(made["refined"].astype(np.float32), 0.05) == 1)

@@ -30,9 +30,9 @@ def main(settings):
     photos = data.load(settings)
     start = runs.checkpoint(settings, runs.find_script("train_class_specific_ccam/train_ccam_on_{}.py", model=MODEL))
     predict = class_specific_ccam.predictor(settings, photos, start, scales=SCALES)
-    recipes = masks.with_and_without_crf(THRESHOLD, REFINE and crf)
+    recipes = masks.with_and_without_crf(REFINE and crf)
     run = runs.Run(settings, model=MODEL)
-    scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND)
+    scores = scoring.make_and_score(run, photos, predict, recipes, threshold=THRESHOLD, ignore_band=IGNORE_BAND)
     run.finish(scores, "train_unet/train_on_37CCAM_CRF.py")
 
 

@@ -28,8 +28,7 @@ def main(settings):
     start = runs.checkpoint(settings, script)
     predict = methods.predictor(method, settings, photos, start, scales=SCALES, options=OPTIONS)
     run = runs.Run(settings, method=METHOD, init=INIT)
-    recipes = {"masks": masks.Recipe(THRESHOLD)}
-    scores = scoring.make_and_score(run, photos, predict, recipes)
+    scores = scoring.make_and_score(run, photos, predict, {"masks": masks.Recipe()}, threshold=THRESHOLD)
     run.finish(scores, "train_ccam/train_ccam.py", init=INIT)
 
 

@@ -91,23 +91,21 @@ def from_trimaps(photos, size):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a mask is made of a map.
+    """How a mask is made of a probability.
 
     Args:
-        threshold: of the map; None where it is a probability already.
         refine: crf.DenseCRF, or None for no dense CRF.
         dilation: of `dilate`, 0 for none; after the CRF.
     """
 
-    threshold: float | None = None
     refine: crf.DenseCRF | None = None
     dilation: float = 0.0
 
 
-def with_and_without_crf(threshold, refine):
+def with_and_without_crf(refine):
     """The recipes of a mask stage: masks/ and, with a crf.DenseCRF, masks_crf/."""
-    plain = {"masks": Recipe(threshold)}
-    return plain | {"masks_crf": Recipe(threshold, refine)} if refine else plain
+    plain = {"masks": Recipe()}
+    return plain | {"masks_crf": Recipe(refine)} if refine else plain
 
 
 def reading(scales, refine=None, dilation=0.0):
@@ -133,8 +131,8 @@ def recipes_of(reading, backend):
         backend: of crf.DenseCRF.
     """
     refine = refinement(reading, backend)
-    final = {"masks_final": Recipe(None, refine, reading["dilation"])} if reading["dilation"] else {}
-    return with_and_without_crf(None, refine) | final
+    final = {"masks_final": Recipe(refine, reading["dilation"])} if reading["dilation"] else {}
+    return with_and_without_crf(refine) | final
 
 
 def dilate(prob, share):
@@ -146,33 +144,44 @@ def dilate(prob, share):
     return values[0, 0].numpy()
 
 
-def refined(images, probabilities, recipe):
-    """Probabilities (S, S) at the size of their images (H, W, 3), after CRF and dilation; list of float32 (H, W)."""
+def refined(images, probabilities, recipes):
+    """Probabilities at the size of their images, after each recipe's CRF and dilation.
+
+    Args:
+        images: list of uint8 (H, W, 3). probabilities: list of float (S, S). recipes: dict name -> Recipe.
+
+    Returns:
+        dict name -> list of float32 (H, W). What recipes share is computed once.
+    """
     full = []
     for image, prob in zip(images, probabilities, strict=True):
         small = Image.fromarray(prob.astype(np.float32))
         full.append(np.array(small.resize(image.shape[1::-1], Image.Resampling.BILINEAR)))
-    if recipe.refine is not None:
-        full = crf.refine(images, full, recipe.refine)
-    return [dilate(prob, recipe.dilation) for prob in full] if recipe.dilation else full
+    found, after_crf = {}, {None: full}
+    for name, recipe in recipes.items():
+        if recipe.refine not in after_crf:
+            after_crf[recipe.refine] = crf.refine(images, full, recipe.refine)
+        some = after_crf[recipe.refine]
+        found[name] = [dilate(prob, recipe.dilation) for prob in some] if recipe.dilation else some
+    return found
 
 
-def finish(items, recipe, ignore_band):
+def finish(items, path, recipes, ignore_band):
     """Probabilities to the photos' own size, CRF, dilation, PNG.
 
     Args:
-        items: list of (photo's path, probability (S, S), its boxes or None, path of the mask to write).
-        recipe: a Recipe; its threshold is done with.
-        ignore_band: of `label`.
+        items: list of (photo's path, name of the mask, probability (S, S), its boxes or None).
+        path, recipes, ignore_band: of `write`.
     """
-    photo_paths, probabilities, boxes, mask_paths = zip(*items, strict=True)
-    full = refined([decode(path) for path in photo_paths], probabilities, recipe)
-    for prob, some, path in zip(full, boxes, mask_paths, strict=True):
-        inside = prob if some is None else boxed.confine(prob, some, boxed.MARGIN)
-        save(path, label(inside, ignore_band))
+    photo_paths, names, probabilities, boxes = zip(*items, strict=True)
+    made = refined([decode(photo) for photo in photo_paths], probabilities, recipes)
+    for folder, full in made.items():
+        for name, prob, some in zip(names, full, boxes, strict=True):
+            inside = prob if some is None else boxed.confine(prob, some, boxed.MARGIN)
+            save(path / folder / f"{name}.png", label(inside, ignore_band))
 
 
-def write(path, photos, predict, recipes, *, ignore_band=0.0, boxes=None, chunk=32):
+def write(path, photos, predict, recipes, *, threshold=None, ignore_band=0.0, boxes=None, chunk=32):
     """Make and save the masks of all pets, a chunk at a time so that memory does not grow with them.
 
     Args:
@@ -180,6 +189,7 @@ def write(path, photos, predict, recipes, *, ignore_band=0.0, boxes=None, chunk=
         photos: data.PhotoSet.
         predict: a method's predictor, indices (n,) to maps (n, S, S) in [0, 1].
         recipes: dict folder -> Recipe.
+        threshold: of the maps; None where they are probabilities already.
         ignore_band: half-width in probability of the band that is saved as 255.
         boxes: dict photo's index -> its boxes (data.boxes): its mask fills them and stays inside.
     """
@@ -188,19 +198,17 @@ def write(path, photos, predict, recipes, *, ignore_band=0.0, boxes=None, chunk=
         (path / folder).mkdir(exist_ok=True)  # by whichever process comes first
     own = distributed.shard(np.concatenate([photos.test, photos.trainval]))
     group = compute.group_size()
-    bar = compute.progress(title="masks", total=len(own) * len(recipes), unit="mask")
+    bar = compute.progress(title="masks", total=len(own), unit="photo")
     with compute.threads() as pool:
         for some in data.chunks(own, chunk):
             found = predict(some)
-            for folder, recipe in recipes.items():
-                values = found if recipe.threshold is None else probability(found, recipe.threshold)
-                items = [
-                    (photos.paths[i], boxed.fill(value, boxes[i]) if i in boxes else value, boxes.get(i),
-                     path / folder / f"{photos.names[i]}.png")
-                    for i, value in zip(some.tolist(), values, strict=True)
-                ]  # fmt: skip
-                groups = [items[k : k + group] for k in range(0, len(items), group)]
-                list(pool.map(partial(finish, recipe=recipe, ignore_band=ignore_band), groups))
-                bar.update(len(some))
+            values = found if threshold is None else probability(found, threshold)
+            items = [
+                (photos.paths[i], photos.names[i], boxed.fill(value, boxes[i]) if i in boxes else value, boxes.get(i))
+                for i, value in zip(some.tolist(), values, strict=True)
+            ]
+            groups = [items[k : k + group] for k in range(0, len(items), group)]
+            list(pool.map(partial(finish, path=path, recipes=recipes, ignore_band=ignore_band), groups))
+            bar.update(len(some))
     bar.close()
     distributed.barrier()
