@@ -12,11 +12,8 @@ Writes: the stages' run directories, <runs-root>/tables_seed0.md, <runs-root>/sh
         <runs-root>/report.html, one page to look at
 """
 
-import contextlib
-import multiprocessing
+import itertools
 import os
-import runpy
-import signal
 import sys
 import time
 from pathlib import Path
@@ -27,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 import experiments
-from src import InputError, check_choice, cli, data, expected_time, export, runs, scoring
+from src import InputError, check_choice, cli, data, expected_time, export, runner, runs, scoring
 from src.data import download
 from src.data.boxes import SUPERVISIONS
 from src.report import page, pictures, results, tables
@@ -47,66 +44,47 @@ RESULTS = ""  # folder in which seed<N>.json gathers the summaries of the finish
 PHOTOS_A_PASS = 400  # own photos for which the scripts' EPOCHS are right; --passes follows their number
 LEAST_SURE = 20  # of them to show
 EXPORT = ""  # coco or voc: the final masks of own photos for other tools as well, in the runs root
+JOBS = 1  # stages at once, each with its share of the cores
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
-
-
-def run_script(argv, verbose):
-    """In a process of its own: what `python <script> <flags>` does, without importing torch anew."""
-    sys.argv = argv
-    with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(None):
-        runpy.run_path(argv[0], run_name="__main__")
 
 
 def directory(settings, experiment):
     return runs.directory(settings, experiment.script, **experiment.variant)
 
 
-def run_stage(processes, settings, experiment):
-    """Run an experiment's script; ends the program with the script's exit code if that is not 0."""
+def arguments(settings, experiment):
+    """The command line of an experiment's script, as sys.argv has it."""
     words = [*runs.arguments(settings, **experiment.variant), *(experiment.short if SHORT else ()), *experiment.flags]
     words += ["--test-only"] if TEST_ONLY and experiment.only_scores else []
     words += ["--overwrite"] if settings.overwrite else []
-    stage = processes.Process(target=run_script, args=([str(cli.ROOT / experiment.script), *words], VERBOSE))
-    stage.start()
-    try:
-        stage.join()
-    finally:  # nobody else would end it, and the same command would start a second one beside it
-        stage.terminate()
-    if stage.exitcode:
-        print(f"stopped in {experiment.script}; the same command goes on from there", file=sys.stderr)
-        sys.exit(abs(stage.exitcode))
+    return [str(cli.ROOT / experiment.script), *words]
 
 
 def run_all(settings, chain):
     """Run what is not finished, with one bar over all stages and a line for each that ends."""
-    # Importing torch and torchvision takes 3 to 5 s on two cores, a tenth of the demo over its stages; a fork server
-    # does it once. Where the system has none (Windows), each stage does.
-    with_fork = "forkserver" in multiprocessing.get_all_start_methods()
-    processes = multiprocessing.get_context("forkserver" if with_fork else "spawn")
-    if with_fork:
-        processes.set_forkserver_preload(["src.training"])
     if not VERBOSE:
         os.environ["TQDM_DISABLE"] = "1"  # the stages' own bars
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running stage is ended, too
-    done = {e.name for e in chain if runs.finished(directory(settings, e)) and not settings.overwrite}
-    ahead, spent, cost = sum(e.cost for e in chain if e.name not in done), 0.0, 0
+    of_names = {e.name: e for e in chain}
+    before = [e.name for e in chain if runs.finished(directory(settings, e)) and not settings.overwrite]
+    for name in before:
+        path = directory(settings, of_names[name])
+        runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size", "passes"))
+    stages_of = {e.name: (e.reads, arguments(settings, e)) for e in chain}
+    ended = runner.run(stages_of, set(before), jobs=JOBS, verbose=VERBOSE)
+    ahead, spent, cost = sum(e.cost for e in chain if e.name not in before), 0.0, 0
     bar = tqdm(total=ahead, disable=None, leave=False, bar_format="{percentage:3.0f} %|{bar}| {desc}")
-    for number, experiment in enumerate(chain, 1):
-        path = directory(settings, experiment)
-        bar.set_description_str(experiment.name + time_left(ahead, spent, cost))
-        if experiment.name in done:
-            runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size", "passes"))
-        else:
-            run_stage(processes, settings, experiment)
-            ahead -= experiment.cost
-            bar.update(experiment.cost)
-        seconds = runs.read_json(path / "summary.json")["seconds"]
-        spent, cost = spent + seconds, cost + experiment.cost
-        took = "finished before" if experiment.name in done else f"{seconds / 60:.1f} min"
-        line = f"{experiment.name}: {tables.stage_score(path)}{took}{time_left(ahead, spent, cost)}"
-        tqdm.write(f"[{number}/{len(chain)}] {line}")
+    for number, name in enumerate(itertools.chain(before, ended), 1):
+        path, own = directory(settings, of_names[name]), of_names[name].cost
+        seconds, took = runs.read_json(path / "summary.json")["seconds"], "finished before"
+        spent, cost = spent + seconds / JOBS, cost + own
+        if number > len(before):
+            took, ahead = f"{seconds / 60:.1f} min", ahead - own
+            bar.update(own)
+        left = time_left(ahead, spent, cost)
+        bar.set_description_str(f"{number} of {len(chain)} stages{left}")
+        tqdm.write(f"[{number}/{len(chain)}] {name}: {tables.stage_score(path)}{took}{left}")
         if RESULTS:
-            results.keep(RESULTS, settings.runs_root, settings.seed, [e.name for e in chain])
+            results.keep(RESULTS, settings.runs_root, settings.seed, list(of_names))
     bar.close()
 
 

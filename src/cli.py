@@ -26,6 +26,7 @@ OVERWRITE = False  # start a finished or changed run anew
 
 LEAST = {
     "IMAGE_SIZE": 32, "SIZE": 32, "EPOCHS": 1, "ROUNDS": 1, "BATCH_SIZE": 1, "DILATE": 0, "IGNORE_BAND": 0, "PASSES": 0,
+    "JOBS": 1,
 }  # fmt: skip
 
 

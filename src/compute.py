@@ -99,9 +99,14 @@ def progress(items=None, title=None, **options):
     return tqdm(items, title, disable=True if distributed.rank() else None, **options)
 
 
+def cores():
+    """How many cores this process may keep busy: torch's number of threads, which OMP_NUM_THREADS sets."""
+    return torch.get_num_threads()
+
+
 def threads(count=None):
     """A pool with one thread a core for work on single photos; inside, torch does not start threads of its own."""
-    return ThreadPoolExecutor(count or os.cpu_count(), initializer=torch.set_num_threads, initargs=(1,))
+    return ThreadPoolExecutor(count or cores(), initializer=torch.set_num_threads, initargs=(1,))
 
 
 def group_size():

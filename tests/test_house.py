@@ -8,8 +8,8 @@ from conftest import ROOT
 
 # From the bottom up: a file imports only what stands before it.
 ORDER = (
-    "src", "src.metrics", "src.maps", "src.distributed", "src.compute", "src.cli", "src.runs", "src.drawings",
-    "src.data", "src.models", "src.postprocessing", "src.report", "src.expected_time",
+    "src", "src.metrics", "src.maps", "src.distributed", "src.compute", "src.runner", "src.cli", "src.runs",
+    "src.drawings", "src.data", "src.models", "src.postprocessing", "src.report", "src.expected_time",
     "src.scoring", "src.training", "src.methods", "src.prediction", "src.export", "src.portable", "experiments",
     "scripts", "reproduce",
 )  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from src import InputError, count_of, distributed, few
+from src import InputError, compute, count_of, distributed, few
 from src.data import decoding
 
 
@@ -62,7 +62,7 @@ def _fill_cache(paths, size, array_path):
 
     part = array_path.with_suffix(f".{os.getpid()}.part")
     array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(paths), 3, size, size))
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes and resizes outside Python's lock
+    with ThreadPoolExecutor(compute.cores()) as pool:  # Pillow decodes and resizes outside Python's lock
         bar = tqdm(pool.map(one, enumerate(paths)), "decoding", len(paths), disable=None, unit="photo")
         errors = list(bar)
     array.flush()

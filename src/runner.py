@@ -1,0 +1,68 @@
+"""Scripts in processes of their own, several at once, each after those that it reads."""
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import runpy
+import signal
+import sys
+
+import torch
+
+from src import compute
+
+
+def run(stages, done, *, jobs=1, verbose=False):
+    """Run stages and yield the name of each when it has ended.
+
+    Ends the program with a stage's exit code if that is not 0; the stages beside it are ended, too.
+
+    Args:
+        stages: dict name -> (names that it reads, argv of its script), in order.
+        done: set of names that are finished already; those that end are added.
+        jobs: stages at once, each with its share of the cores.
+        verbose: show what they print.
+    """
+    # Importing torch and torchvision takes 3 to 5 s on two cores, a tenth of the demo over its stages; a fork server
+    # does it once. Where the system has none (Windows), each stage does.
+    with_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    processes = multiprocessing.get_context("forkserver" if with_fork else "spawn")
+    if with_fork:
+        processes.set_forkserver_preload(["src.training"])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running stages are ended, too
+    threads = max(1, compute.cores() // jobs)
+    waiting, running = {name: stage for name, stage in stages.items() if name not in done}, {}
+    try:
+        while waiting or running:
+            ready = [name for name, (reads, _) in waiting.items() if done.issuperset(reads)]
+            for name in ready[: jobs - len(running)]:
+                _, argv = waiting.pop(name)
+                running[name] = processes.Process(target=_script, args=(argv, threads, verbose))
+                running[name].start()
+            if not running:
+                raise ValueError(f"nobody makes what these stages read: {', '.join(waiting)}")
+            multiprocessing.connection.wait([process.sentinel for process in running.values()])
+            for name in [name for name, process in running.items() if not process.is_alive()]:
+                _check(running.pop(name), stages[name][1][0])
+                done.add(name)
+                yield name
+    finally:  # nobody else would end them, and the same command would start others beside them
+        for process in running.values():
+            process.terminate()
+        for process in running.values():
+            process.join()
+
+
+def _script(argv, threads, verbose):
+    """What `python <script> <flags>` does, without importing torch anew."""
+    sys.argv = argv
+    torch.set_num_threads(threads)
+    with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(None):
+        runpy.run_path(argv[0], run_name="__main__")
+
+
+def _check(process, script):
+    process.join()
+    if process.exitcode:
+        print(f"stopped in {script}; the same command goes on from there", file=sys.stderr)
+        sys.exit(abs(process.exitcode))
