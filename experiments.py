@@ -88,14 +88,18 @@ TABLES = PUBLISHED | {BESIDE_CAM: tuple(columns[BESIDE_CAM] for columns in COLUM
 TABLE4, CHANGES = "Table 4", "One thing changed (by how much)"
 FINAL, BOUND = "+ growth: **the final masks**", "bound: the same segmenter on ground truth"  # rows whose ratio counts
 TABLE5 = {"image labels": "train_on_ensemble", "boxes": "train_on_ensemble_boxes", "full": "train_on_ensemble_gt"}
-FIRST, ROUND1 = "+ dCRF: the first masks", "round 1 + dCRF"  # rows that ablations change
+FIRST, REFINED = "+ dCRF: the first masks", "segmenter + dCRF"  # rows that ablations change
 
 ONE_SCALE = ("--scales", "1.0")
-SHORT_ENSEMBLE = (*ONE_SCALE, "--members", "ccam pretrained")  # the others' networks saw 148 drawings
-MEMBERS = ("train_ccam_pretrained", "train_ccam_cat_dog_bg", "train_ccam_37_bg",
-           "train_ccam_on_specific_cat_dog", "train_ccam_on_specific_37_class")  # fmt: skip
+FIVE = {  # members of an ensemble, and the runs that they are read from
+    "ccam pretrained": "train_ccam_pretrained", "ccam cat_dog_bg": "train_ccam_cat_dog_bg",
+    "ccam 37_bg": "train_ccam_37_bg", "class_specific_ccam specific_cat_dog": "train_ccam_on_specific_cat_dog",
+    "class_specific_ccam specific_37_class": "train_ccam_on_specific_37_class",
+}  # fmt: skip
 SHORT_UNET = ("--size", "64", "--epochs", "7")
 SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8", *ONE_SCALE)
+MEMBER = ("train_ccam_pretrained",)
+ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
 
 
 def on_classifier(init):
@@ -151,11 +155,10 @@ def unet(model, row, column, published, reads=(), ground_truth=False):
 
 def without(row, script, name, reads, *flags):
     """An ablation: one thing of Table 4 changed, beside the row that it changes."""
-    segmenter = script == "train_unet/train_on_ensemble.py"
+    short, beside = (SHORT_SEGMENTER, REFINED) if script == SEGMENTER else (ONE_SCALE, FIRST)
     return Experiment(
-        script, {"name": name}, reads, flags, SHORT_SEGMENTER if segmenter else SHORT_ENSEMBLE,
-        cells=(Cell(CHANGES, row, score="{}_crf", beside=ROUND1 if segmenter else FIRST),),
-    )  # fmt: skip
+        script, {"name": name}, reads, flags, short, cells=(Cell(CHANGES, row, score="{}_crf", beside=beside),)
+    )
 
 
 EXPERIMENTS = [
@@ -191,17 +194,12 @@ EXPERIMENTS = [
           ("generate_masks_specific_37_class",)),
     *unet("train_on_gt", "U-Net on ground truth", "Pretrained", "68.25 / 84.77", ground_truth=True),
     Experiment(
-        "train_ccam/ensemble_masks.py", {}, MEMBERS, short=SHORT_ENSEMBLE,
-        cells=(Cell(TABLE4, "mean of the members' maps"), Cell(TABLE4, FIRST, score="{}_crf")),
+        ENSEMBLE, {}, MEMBER, short=ONE_SCALE,
+        cells=(Cell(TABLE4, "the same at Otsu's thresholds"), Cell(TABLE4, FIRST, score="{}_crf")),
     ),
     Experiment(
-        "train_unet/train_on_ensemble.py", {}, ("ensemble_masks",), short=(*SHORT_SEGMENTER, "--rounds", "1"),
-        cells=(Cell(TABLE4, "segmenter trained on them, round 1", score="round1/{}"),
-               Cell(TABLE4, ROUND1, score="round1/{}_crf"),
-               Cell(TABLE4, "mean of rounds 1 and 2", score="round2/{}"),
-               Cell(TABLE4, "mean of rounds 1 and 2 + dCRF", score="round2/{}_crf"),
-               Cell(TABLE4, "segmenter of the last round, alone"),
-               Cell(TABLE4, "last round + dCRF", score="{}_crf"),
+        SEGMENTER, {}, ("ensemble_masks",), short=SHORT_SEGMENTER,
+        cells=(Cell(TABLE4, "segmenter trained on them"), Cell(TABLE4, REFINED, score="{}_crf"),
                Cell(TABLE4, FINAL, score="{}_final")),
     ),
     Experiment(
@@ -210,24 +208,20 @@ EXPERIMENTS = [
     ),
 ]  # fmt: skip
 BOXES = ("--supervision", "boxes")
-ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
 ABLATIONS = [
-    without("first masks: one CCAM in place of five", ENSEMBLE, "one", MEMBERS[:1], "--members", "ccam pretrained"),
-    without("first masks: the CAM of cats, dogs and background joins the five", ENSEMBLE, "six",
-            (*MEMBERS, "train_classifier_cat_dog_bg"), "--members", "ccam pretrained", "ccam cat_dog_bg", "ccam 37_bg",
-            "class_specific_ccam specific_cat_dog", "class_specific_ccam specific_37_class", "cam cat_dog_bg"),
-    without("first masks: threshold 0.25 in place of Otsu's", ENSEMBLE, "fixed", MEMBERS, "--threshold", "0.25"),
-    without("first masks: scales 0.75 and 1 in place of 1 and 1.5", ENSEMBLE, "smaller", MEMBERS, "--scales",
+    without("first masks: five members in place of one", ENSEMBLE, "five", tuple(FIVE.values()), "--members", *FIVE),
+    without("first masks: threshold 0.25 in place of Otsu's", ENSEMBLE, "fixed", MEMBER, "--threshold", "0.25"),
+    without("first masks: scales 0.75 and 1 in place of 1 and 1.5", ENSEMBLE, "smaller", MEMBER, "--scales",
             "0.75", "1.0"),
-    without("round 1: masks of one CCAM", SEGMENTER, "one", ("ensemble_masks_one",), "--masks", "one",
-            "--rounds", "1"),
-    without("round 1: masks without dCRF", SEGMENTER, "no_crf", ("ensemble_masks",), "--no-refine", "--rounds", "1"),
+    without("segmenter: masks of five members", SEGMENTER, "five", ("ensemble_masks_five",), "--masks", "five"),
+    without("segmenter: masks without dCRF", SEGMENTER, "no_crf", ("ensemble_masks",), "--no-refine"),
+    without("segmenter: three rounds in place of one", SEGMENTER, "rounds", ("ensemble_masks",), "--rounds", "3"),
 ]  # fmt: skip
 WITH_BOXES = [
     Experiment("train_ccam/boxes_from_trimaps.py", {}, ground_truth=True),
-    Experiment(ENSEMBLE, {"name": "boxes"}, (*MEMBERS, "boxes_from_trimaps"), BOXES, SHORT_ENSEMBLE),
+    Experiment(ENSEMBLE, {"name": "boxes"}, (*MEMBER, "boxes_from_trimaps"), BOXES, ONE_SCALE),
     Experiment(SEGMENTER, {"name": "boxes"}, ("ensemble_masks_boxes",), (*BOXES, "--masks", "boxes"),
-               (*SHORT_SEGMENTER, "--rounds", "1")),
+               SHORT_SEGMENTER),
 ]  # fmt: skip
 
 # The columns of the sheet: title, run and folder of masks.
@@ -262,9 +256,11 @@ def chain(trimaps=True, ensemble_only=False, ablations=False, boxes=False):
         boxes: also those that learn from boxes, for Table 5.
     """
     found = [e for e in EXPERIMENTS if trimaps or not e.ground_truth]
+    further = (ABLATIONS if ablations else []) + (WITH_BOXES if boxes else [])
     if ensemble_only:
-        found = with_upstreams([name for name, _ in cells(TABLE4)], found)
-    return found + (ABLATIONS if ablations else []) + (WITH_BOXES if boxes else [])
+        wanted = [*(name for name, _ in cells(TABLE4)), *(e.name for e in further)]
+        return with_upstreams(wanted, found + further)
+    return found + further
 
 
 def own(classes, background, quick=False, boxes=False):
@@ -276,16 +272,17 @@ def own(classes, background, quick=False, boxes=False):
         quick: one CCAM and one round, in place of what the photos allow and three.
         boxes: the photos' boxes are used, too.
     """
-    wanted = {"train_ccam_pretrained": "ccam pretrained"}
+    members = ["ccam pretrained"]
     if background and classes and not quick:
-        wanted["train_ccam_37_bg"] = "ccam 37_bg"
+        members.append("ccam 37_bg")
     if classes > 1 and not quick:
-        wanted["train_ccam_on_specific_37_class"] = "class_specific_ccam specific_37_class"
+        members.append("class_specific_ccam specific_37_class")
+    reads = tuple(FIVE[member] for member in members)
     name = "_".join(word for word, given in (("quick", quick), ("boxes", boxes)) if given)  # tells the runs apart
     further = BOXES if boxes else ()
-    first = Experiment(ENSEMBLE, {"name": name}, tuple(wanted), ("--members", *wanted.values(), *further))
+    first = Experiment(ENSEMBLE, {"name": name}, reads, ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
-    flags = ("--masks", name, "--dilate", "0", *(("--rounds", "1") if quick else ()), *further)
+    flags = ("--masks", name, "--dilate", "0", "--rounds", "1" if quick else "3", *further)
     flags += ("--scenes",) if background else ()
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
     others = [e for e in EXPERIMENTS if e.script not in (ENSEMBLE, SEGMENTER)]

@@ -17,13 +17,7 @@ from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
 SUPERVISION = "labels"  # or boxes, of trainval: masks fill them and stay inside
-MEMBERS = (
-    "ccam pretrained",
-    "ccam cat_dog_bg",
-    "ccam 37_bg",
-    "class_specific_ccam specific_cat_dog",
-    "class_specific_ccam specific_37_class",
-)  # methods and what each started from
+MEMBERS = ("ccam pretrained",)  # methods and what each started from, such as "class_specific_ccam specific_cat_dog"
 SCALES = (1.0, 1.5)  # of the photo, each with its mirror image
 THRESHOLD = 0.0  # of every map in [0, 1]; 0: each map's own, by Otsu's method
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
@@ -53,7 +47,7 @@ def main(settings):
     photos = data.load(settings)
     boxes = data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
     predict = ensemble.predictor([member(name, settings, photos) for name in MEMBERS], threshold=THRESHOLD)
-    recipes = masks.with_and_without_crf(None, crf)
+    recipes = masks.with_and_without_crf(crf)
     run = runs.Run(settings, name=NAME)
     scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
     run.finish(scores, "train_unet/train_on_ensemble.py")

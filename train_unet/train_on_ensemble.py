@@ -21,7 +21,7 @@ SUPERVISION = "labels"  # or boxes, of trainval: masks fill them and stay inside
 MASKS = ""  # NAME of the ensemble_masks run to learn from
 SCENES = False  # the photos of background/ train, too, as empty masks
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchvision's or smp:Unet:resnet34
-ROUNDS = 3  # each trains a new network on the masks of the mean of those before
+ROUNDS = 1  # each trains a new network on the masks of the mean of those before
 EPOCHS = 8  # passes over trainval a round
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
@@ -40,7 +40,7 @@ def main(settings):
     learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS)
     learned_from /= "masks_crf" if REFINE else "masks"
     segmenters.check_name(SEGMENTER)
-    recipes, reading = masks.with_and_without_crf(None, crf), masks.reading(SCALES, crf, DILATE)
+    recipes, reading = masks.with_and_without_crf(crf), masks.reading(SCALES, crf, DILATE)
     run = runs.Run(settings, name=NAME)
     networks, scores = [], {}
     for number in range(1, ROUNDS + 1):
