@@ -43,8 +43,8 @@ def device_name():
     """The device in words, for config.json."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    cores = f"{os.cpu_count()} CPU cores ({torch.backends.cpu.get_cpu_capability()})"
-    return cores if device().type == "cpu" else f"{device().type}, {cores}"
+    words = f"{cores()} of {os.cpu_count()} CPU cores ({torch.backends.cpu.get_cpu_capability()})"
+    return words if device().type == "cpu" else f"{device().type}, {words}"
 
 
 def peak_memory():

@@ -19,7 +19,7 @@ SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchv
 EPOCHS = 8  # passes over trainval
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
-SCALES = (1.0, 1.25, 1.5)  # of --image-size, for masks
+SCALES = (1.25,)  # of --image-size, for masks: as large as training crops show photos on average
 CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
 
