@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 import experiments
-from src import InputError, check_choice, cli, data, expected_time, export, runner, runs, scoring
+from src import InputError, check_choice, cli, data, expected_time, export, files, runner, runs, scoring
 from src.data import download
 from src.data.boxes import SUPERVISIONS
 from src.report import page, pictures, results, tables
@@ -75,7 +75,7 @@ def run_all(settings, chain):
     bar = tqdm(total=ahead, disable=None, leave=False, bar_format="{percentage:3.0f} %|{bar}| {desc}")
     for number, name in enumerate(itertools.chain(before, ended), 1):
         path, own = directory(settings, of_names[name]), of_names[name].cost
-        seconds, took = runs.read_json(path / "summary.json")["seconds"], "finished before"
+        seconds, took = runs.summary_of(path)["seconds"], "finished before"
         spent, cost = spent + seconds / JOBS, cost + own
         if number > len(before):
             took, ahead = f"{seconds / 60:.1f} min", ahead - own
@@ -99,7 +99,7 @@ def stages(settings, chain):
     for experiment in chain:
         path = directory(settings, experiment)
         if runs.finished(path):
-            minutes = f"{runs.read_json(path / 'summary.json')['seconds'] / 60:.1f}"
+            minutes = f"{runs.summary_of(path)['seconds'] / 60:.1f}"
             rows.append([experiment.name, "finished", tables.stage_score(path).removesuffix(", "), minutes])
         else:
             rows.append([experiment.name, "unfinished" if path.exists() else "missing", "", ""])
@@ -183,12 +183,6 @@ def own_chain(settings, photos):
         settings.passes = 2.0 ** float(np.clip(np.round(np.log2(PHOTOS_A_PASS / len(photos.trainval))), -3, 2))
     chain = experiments.own(classes, (photos.root / "background").is_dir(), QUICK, SUPERVISION == "boxes")
     ahead = [e.name for e in chain if not runs.finished(directory(settings, e))]
-    index = np.concatenate([photos.test, photos.trainval])
-    for experiment in chain[-2:]:
-        if experiment.name not in ahead and not settings.overwrite:
-            folder = directory(settings, experiment) / "masks_crf"
-            if not all((folder / f"{photos.names[i]}.png").exists() for i in index):
-                raise InputError(f"photos were added since {folder} was made; --overwrite runs all stages anew")
     seconds = expected_time.of_own_chain(settings, photos, ahead, len(chain[-2].reads), 1 if QUICK else 3)
     print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out, --passes {settings.passes:g}, "
           f"about {max(1, seconds / 60):.0f} min, into {settings.runs_root}", flush=True)  # fmt: skip
@@ -222,12 +216,12 @@ def say_tables(settings, photos, chain, minutes):
     """Print the tables; write them, the sheet and the page."""
     text = report(settings, photos, chain)
     path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
-    path.write_text(text, encoding="utf-8")
+    with files.writing(path, "w", encoding="utf-8") as file:
+        file.write(text)
     print(f"\n{text}\n{minutes:.1f} min\ntables: {path}", flush=True)
     index = photos.test if len(photos.test) else photos.trainval
     if not ENSEMBLE_ONLY:
         sheet = Path(SHEET or path.with_name(f"sheet_seed{settings.seed}.png"))
-        sheet.parent.mkdir(parents=True, exist_ok=True)
         pictures.sheet(sheet, photos, index, columns_of(settings, chain, experiments.SHEET), ROWS)
         print(f"pictures: {sheet}", flush=True)
     published = [cell for table in experiments.PUBLISHED for cell in experiments.cells(table)]

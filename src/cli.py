@@ -2,11 +2,15 @@
 
 import argparse
 import ast
+import math
+import multiprocessing
+import os
+import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from src import InputError, compute, distributed
+from src import InputError, compute, distributed, files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,9 +28,11 @@ PASSES = 1.0  # of every training, as a multiple of its EPOCHS: many photos want
 SKIP_BAD_PHOTOS = False  # leave unreadable or unlabelled photos out instead of stopping
 OVERWRITE = False  # start a finished or changed run anew
 
-LEAST = {
-    "IMAGE_SIZE": 32, "SIZE": 32, "EPOCHS": 1, "ROUNDS": 1, "BATCH_SIZE": 1, "DILATE": 0, "IGNORE_BAND": 0, "PASSES": 0,
-    "JOBS": 1,
+LIMITS = {  # of constants, whichever script has them; every other number must at least be finite
+    "SEED": (0, 2**32 - 1), "IMAGE_SIZE": (32, 4096), "SIZE": (32, 4096), "PASSES": (0, 1e4), "EPOCHS": (1, 10**6),
+    "ROUNDS": (1, 100), "BATCH_SIZE": (1, 65536), "JOBS": (1, 1024), "FROZEN_STAGES": (0, 5), "SCALES": (0.1, 8),
+    "THRESHOLD": (0, 1), "IGNORE_BAND": (0, 0.5), "DILATE": (0, 0.5), "LR": (0, 1e3), "HEAD_LR": (0, 1e3),
+    "ROWS": (1, 1000), "MAX_SIDE": (32, 65536), "WORST": (0, 10**6), "DRAWINGS": (1, 10**7),
 }  # fmt: skip
 
 
@@ -77,7 +83,7 @@ def override(script, argv=None):
     Returns:
         SimpleNamespace with the shared settings in lower case (data_root, layout, runs_root, seed, backbone, weights,
         image_size, amp, sync_batchnorm, passes, skip_bad_photos, overwrite), `script` (its path), `constants` (its own,
-        resolved), and `upstreams` (filled by runs.upstream).
+        resolved), `upstreams` (filled by runs.upstream) and `photos` (filled by data.load).
 
     A misspelt flag or a value of the wrong type ends the program with one line and exit code 2.
     """
@@ -101,14 +107,23 @@ def override(script, argv=None):
         settings.weights = str(Path(settings.weights).expanduser().resolve())
     settings.script = Path(script["__file__"]).resolve()
     settings.constants = {name: values[name] for name in own if name not in shared}
-    settings.upstreams = {}
-    for name in values.keys() & LEAST.keys():
-        if values[name] < LEAST[name]:
-            parser.error(f"argument --{name.lower().replace('_', '-')}: at least {LEAST[name]}")
+    settings.upstreams, settings.photos = {}, ""
+    for name, value in values.items():
+        _check_numbers(parser, name, value if isinstance(value, tuple) else (value,))
     for name in ("IMAGE_SIZE", "SIZE"):
         if values.get(name, 16) % 16:
             parser.error(f"argument --{name.lower().replace('_', '-')}: a multiple of 16, the networks' stride")
     return settings
+
+
+def _check_numbers(parser, name, values):
+    least, most = LIMITS.get(name, (-math.inf, math.inf))
+    flag = "--" + name.lower().replace("_", "-")
+    for value in values:
+        if isinstance(value, float) and not math.isfinite(value):
+            parser.error(f"argument {flag}: {value} is no finite number")
+        if name in LIMITS and not least <= value <= most:
+            parser.error(f"argument {flag}: " + (f"at least {least}" if value < least else f"at most {most}"))
 
 
 def _folder(value, default):
@@ -117,7 +132,15 @@ def _folder(value, default):
 
 
 def run(main, script, argv=None):
-    """Seed everything and run `main(settings)`; what the user can put right is one line on stderr and exit code 2."""
+    """Seed everything and run `main(settings)`; what goes wrong is one line on stderr.
+
+    Exit codes: 2 what the user can put right, 130 interrupted (Ctrl-C), 143 ended (SIGTERM). After each of them the
+    same command goes on.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files may hold what no encoding has
+            stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_say_if_first("ended; the same command continues this run", 143)))
     try:
         settings = override(script, argv)
         distributed.start()
@@ -127,9 +150,26 @@ def run(main, script, argv=None):
     except InputError as error:
         sys.exit(_say(f"error: {error}", 2))
     except KeyboardInterrupt:
-        sys.exit(_say("interrupted; the same command continues this run", 130))
+        sys.exit(_say_if_first("interrupted; the same command continues this run", 130))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        sys.exit(_say(f"error: {error.filename or 'a file'}: {files.reason(error)}", 2))
+    except (MemoryError, RuntimeError) as error:
+        if compute.is_out_of_memory(error):
+            flag = "--batch-size" if "BATCH_SIZE" in script else "--image-size"
+            sys.exit(_say(f"error: not enough memory; lower {flag}, or end what else is running", 2))
+        if distributed.is_parted(error):
+            sys.exit(_say("error: another process of this run has ended; start it again, the same command goes on", 2))
+        raise
+
+
+def _say_if_first(text, code):
+    """The same, unless another process (reproduce.py, torchrun) started this one and says so itself."""
+    started = multiprocessing.parent_process() is not None or "TORCHELASTIC_RUN_ID" in os.environ
+    return code if started else _say(text, code)
 
 
 def _say(text, code):
-    print(text, file=sys.stderr, flush=True)
+    print(" ".join(text.splitlines()), file=sys.stderr, flush=True)
     return code

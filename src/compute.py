@@ -89,6 +89,12 @@ def precision(settings):
     return "bf16" if settings.amp and fast_bf16() else "fp32"
 
 
+def is_out_of_memory(error):
+    """Whether an exception says that memory was not enough, on a GPU or on the CPU."""
+    known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
+    return known or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+
+
 def full_precision():
     """Context that turns autocast off: for sums and cosines that bf16 would round away."""
     return torch.autocast(device().type, enabled=False)

@@ -16,7 +16,11 @@ from src import InputError, count_of
 
 def start():
     """Join the other processes that torchrun started, if it did: one a GPU (NCCL), or several on CPUs (gloo)."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    try:
+        count = int(os.environ.get("WORLD_SIZE", "1"))
+    except ValueError:
+        raise InputError("the environment's WORLD_SIZE, which torchrun sets, is no number") from None
+    if count > 1 and not dist.is_initialized():
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # the first process may be decoding or downloading all photos while the others wait for it
@@ -27,6 +31,11 @@ def stop():
     """Part from the other processes."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def is_parted(error):
+    """Whether an exception says that another process is gone."""
+    return dist.is_initialized() and (isinstance(error, dist.DistError) or "gloo" in str(error).lower())
 
 
 def world_size():

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image
 
-from src import InputError, check_choice, compute, runs
+from src import InputError, check_choice, compute, files
 from src.data import decoding, folders
 from src.postprocessing import masks
 
@@ -153,8 +153,7 @@ def _write_coco(out, items):
                 })  # fmt: skip
     classes = [{"id": k, "name": name, "supercategory": SUBJECT} for name, k in numbers.items()]
     path = out / "coco" / "annotations" / "instances_default.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    runs.write_json(path, {"images": images, "annotations": annotations, "categories": classes})
+    files.write_json(path, {"images": images, "annotations": annotations, "categories": classes})
     return path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from src import InputError, compute, export, maps, prediction, runs
+from src import InputError, compute, export, files, maps, prediction
 from src.models import segmenters
 
 EXAMPLE = Path(__file__).with_name("portable_example.py")
@@ -46,7 +46,7 @@ def write(checkpoint, folder):
     side = maps.scaled_side(size, reading["scales"][0])
     with export.whole(folder, "segmenter.json") as part:
         _write_programs(Probability(network).eval(), side, part)
-        runs.write_json(part / "segmenter.json", description(side, reading))
+        files.write_json(part / "segmenter.json", description(side, reading))
         shutil.copyfile(EXAMPLE, part / "example.py")
 
 

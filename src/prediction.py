@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from src import InputError, check_choice, compute, data, maps, metrics, runs
+from src import InputError, check_choice, checkpoints, compute, data, maps, metrics
 from src.data import decoding, folders
 from src.methods import cam
 from src.models import backbones, classifiers, segmenters
@@ -119,8 +119,8 @@ class Recogniser:
     """
 
     def __init__(self, path, amp=True):
-        saved = runs.load_tensors(path)
-        self.settings = SimpleNamespace(backbone=saved.get("backbone"), amp=amp)
+        saved = checkpoints.read_network(path, "classifier", image_size=int)
+        self.settings = SimpleNamespace(backbone=saved["backbone"], amp=amp)
         model, self.classes = classifiers.load(self.settings, path)
         self.model, self.size = backbones.fuse_batchnorm(compute.to_device(model).eval()), saved["image_size"]
 

@@ -3,9 +3,10 @@
 import contextlib
 import multiprocessing
 import multiprocessing.connection
+import os
 import runpy
-import signal
 import sys
+import threading
 
 import torch
 
@@ -29,7 +30,6 @@ def run(stages, done, *, jobs=1, verbose=False):
     processes = multiprocessing.get_context("forkserver" if with_fork else "spawn")
     if with_fork:
         processes.set_forkserver_preload(["src.training"])
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the running stages are ended, too
     threads = max(1, compute.cores() // jobs)
     waiting, running = {name: stage for name, stage in stages.items() if name not in done}, {}
     try:
@@ -54,15 +54,24 @@ def run(stages, done, *, jobs=1, verbose=False):
 
 
 def _script(argv, threads, verbose):
-    """What `python <script> <flags>` does, without importing torch anew."""
+    """What `python <script> <flags>` does, without importing torch anew; ends when who started it is gone."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     sys.argv = argv
     torch.set_num_threads(threads)
     with contextlib.nullcontext() if verbose else contextlib.redirect_stdout(None):
         runpy.run_path(argv[0], run_name="__main__")
 
 
+def _end_with_parent():
+    """Nobody would end this process if its parent were killed, and the same command would start another beside it."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
+
+
 def _check(process, script):
+    """End the program with the exit code of a process that ended badly, as a shell has it."""
     process.join()
     if process.exitcode:
-        print(f"stopped in {script}; the same command goes on from there", file=sys.stderr)
-        sys.exit(abs(process.exitcode))
+        killed = f", which was killed by signal {-process.exitcode}" if process.exitcode < 0 else ""
+        print(f"stopped in {script}{killed}; the same command goes on from there", file=sys.stderr)
+        sys.exit(process.exitcode if process.exitcode > 0 else 128 - process.exitcode)

@@ -3,8 +3,8 @@
 import copy
 import csv
 import json
-import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,7 +16,9 @@ import numpy as np
 import torch
 import torchvision
 
-from src import InputError, check_choice, cli, compute, distributed
+from src import InputError, check_choice, checkpoints, cli, compute, distributed, files
+
+AGAIN = "; --overwrite on that stage's command runs it anew"
 
 
 def stage_name(script, **variant):
@@ -24,7 +26,13 @@ def stage_name(script, **variant):
 
     >>> stage_name("train_ccam/train_ccam.py", init="cat_dog")
     'train_ccam_cat_dog'
+
+    Raises:
+        InputError: a value cannot be part of a folder's name.
     """
+    for flag, value in variant.items():
+        if value and not re.fullmatch(r"[\w-]+", value):
+            raise InputError(f"--{flag} {value!r} names a folder; letters, digits, _ and - alone may be in it")
     return "_".join([Path(script).stem, *filter(None, variant.values())])
 
 
@@ -102,52 +110,28 @@ def checkpoint(settings, script, **variant):
 
 
 def must_agree(settings, path, names):
-    """Raise InputError if a run was made with another value of one of these settings."""
-    made_with = read_json(path / "config.json")["settings"]
+    """Raise InputError if a run was made with another value of one of these settings, or of other photos."""
+    config = config_of(path)
     for name in names:
-        ours = str(getattr(settings, name))
-        if str(made_with[name]) != ours:
+        ours, theirs = str(getattr(settings, name)), str(config["settings"].get(name))
+        if ours != theirs:
             flag = "--" + name.replace("_", "-")
-            raise InputError(f"{path} was made with {flag} {made_with[name]}, not {ours}; use another --runs-root")
+            raise InputError(f"{path} was made with {flag} {theirs}, not {ours}; use another --runs-root")
+    if config.get("photos") and settings.photos and config["photos"] != settings.photos:
+        raise InputError(
+            f"the photos of {settings.data_root} have changed since {path} was made; "
+            "--overwrite of reproduce.py runs all stages anew, another --runs-root keeps both"
+        )
 
 
-def read_json(path):
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+def summary_of(path):
+    """The summary.json of the finished run in this directory; errors of files.read_json."""
+    return files.read_json(Path(path) / "summary.json", ("stage", "seconds", "metrics"), AGAIN)
 
 
-def write_json(path, value):
-    """Write to a temporary file and rename, so that a reader never sees half a file."""
-    part = Path(f"{path}.part")
-    part.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
-def save_tensors(path, value):
-    """torch.save through a temporary file; equal values give equal bytes (the archive's name is fixed)."""
-    part = Path(f"{path}.part")
-    with part.open("wb") as file:  # a file object, because a name would be written into the archive
-        torch.save(value, file)
-    os.replace(part, path)
-
-
-def load_tensors(path):
-    """Read what save_tensors wrote, or a .safetensors file; code in the file is never run.
-
-    Raises:
-        InputError: the file is missing or holds anything but tensors and plain values.
-    """
-    try:
-        if Path(path).suffix == ".safetensors":
-            from safetensors.torch import load_file  # comes with timm
-
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputError(f"no such weights file: {path}") from None
-    except ImportError:
-        raise InputError(f"{path} needs the package safetensors (pip install safetensors)") from None
-    except Exception as error:  # torch raises half a dozen types for a file that is not a checkpoint
-        raise InputError(f"{path} is not a readable checkpoint: {str(error).splitlines()[0]}") from None
+def config_of(path):
+    """The same of config.json."""
+    return files.read_json(Path(path) / "config.json", ("settings", "constants"), AGAIN)
 
 
 class Run:
@@ -171,16 +155,26 @@ class Run:
         settings, config = self.settings, self._config()
         if finished(self.path) and not settings.overwrite:
             raise InputError(f"{self.path} is finished; --overwrite runs it anew")
-        if settings.overwrite and self.path.exists():
-            shutil.rmtree(self.path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = files.Lock(self.path / "lock", self.path)
+        if settings.overwrite:
+            self._empty()
         if (self.path / "config.json").exists():
-            before = read_json(self.path / "config.json")
+            before = config_of(self.path)
             for part in ("settings", "constants"):
                 if before[part] != json.loads(json.dumps(config[part], default=str)):
                     raise InputError(f"{self.path} is an unfinished run with other {part}; --overwrite runs it anew")
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "config.json", config)
+        files.write_json(self.path / "config.json", config)
         self.log(f"{self.stage}, seed {settings.seed}, in {self.path}")
+
+    def _empty(self):
+        """Remove what an earlier run left, its end first: a half emptied one is not finished."""
+        (self.path / "summary.json").unlink(missing_ok=True)
+        for path in self.path.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path != self._lock.path:
+                path.unlink()
 
     def _config(self):
         s = self.settings
@@ -191,6 +185,7 @@ class Run:
             "constants": s.constants,
             "argv": sys.argv,
             "upstreams": s.upstreams,
+            "photos": s.photos,
             "commit": _commit(),
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
                          "torchvision": torchvision.__version__},
@@ -203,7 +198,7 @@ class Run:
         if distributed.rank():
             return
         print(text, flush=True)
-        with (self.path / "log.txt").open("a", encoding="utf-8") as file:
+        with files.appending(self.path / "log.txt") as file:
             file.write(text + "\n")
 
     def part(self, name):
@@ -220,30 +215,39 @@ class Run:
         path = self.path / "metrics.csv"
         rows = []
         if path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["epoch"]) < epoch]
+            rows = [row for row in files.read_numbers(path, AGAIN) if int(row["epoch"]) < epoch]
         rows.append({"epoch": epoch, **{k: f"{v:.6g}" for k, v in values.items()}})
-        part = path.with_suffix(".part")
-        with part.open("w", newline="", encoding="utf-8") as file:
+        with files.writing(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=rows[0].keys())
             writer.writeheader()
             writer.writerows(rows)
-        os.replace(part, path)
 
     def keep(self, state):
         """Save what an interrupted training needs to go on; `finish` removes it."""
         if distributed.rank() == 0:
-            save_tensors(self.path / "resume.pt", state)
+            checkpoints.write(self.path / "resume.pt", state)
 
     def resume(self):
-        """What `keep` saved last, or None."""
+        """What `keep` saved last, or None.
+
+        Raises:
+            InputError: it is damaged.
+        """
         path = self.path / "resume.pt"
-        return load_tensors(path) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            state = checkpoints.read(path)
+            if not isinstance(state, dict) or not {"model", "optimizer", "epoch"} <= state.keys():
+                raise InputError(f"{path} is no state of a training")
+        except InputError as error:
+            raise InputError(f"{error}; without that file the same command starts from the first epoch") from None
+        return state
 
     def save(self, checkpoint):
         """Write checkpoint.pt: a plain dict of tensors and constructor arguments."""
         if distributed.rank() == 0:
-            save_tensors(self.path / "checkpoint.pt", checkpoint)
+            checkpoints.write(self.path / "checkpoint.pt", checkpoint)
 
     def finish(self, scores, next_script=None, **next_variant):
         """Write summary.json, remove what only a resume needs, and print score, place and next command.
@@ -262,8 +266,9 @@ class Run:
                 self.log(f"{split}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
         for path in self.path.rglob("resume.pt"):  # of its parts, too
             path.unlink()
-        config = read_json(self.path / "config.json")
-        write_json(
+        config = config_of(self.path)
+        files.flush_all()  # summary.json says that all of it is there
+        files.write_json(
             self.path / "summary.json",
             {"stage": self.stage, "seed": self.settings.seed, "seconds": seconds,
              "peak_memory_mb": peak and round(peak / 2**20), "precision": compute.precision(self.settings),
@@ -272,6 +277,7 @@ class Run:
         self.log(f"done in {seconds:.0f} s: {self.path}")
         if next_script:
             self.log(f"next: {command(self.settings, next_script, **next_variant)}")
+        self._lock.release()
 
 
 def _commit():

@@ -61,7 +61,7 @@ def test_boxes_are_found_in_three_forms_for_trainval_alone(settings, photos, wri
         ("train/cups/a.txt", "0 nan 0.5 0.5 0.5", "has a box"),
         ("train/cups/a.xml", "<annotation><object><bndbox></bndbox></object></annotation>", "a.xml"),
         ("train/cups/a.xml", "<annotation>", "a.xml"),
-        ("boxes.json", "[]", "no COCO file of boxes"),
+        ("boxes.json", "[]", "boxes.json is damaged"),
         ("boxes.json", '{"images": [], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}', "no COCO file"),
     ],
 )

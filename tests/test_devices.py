@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from conftest import CHAIN, TEST, TRAINVAL, run_stage
-from src import compute, runs, training
+from src import checkpoints, compute, training
 
 # Each script once, and each method that a script can evaluate.
 ONE_OF_EACH = {(e.script, e.variant.get("method")): e for e in CHAIN.values()}.values()
@@ -46,7 +46,7 @@ def meta(monkeypatch):
     for name in ("SGD", "AdamW"):
         optimizer = getattr(torch.optim, name)
         monkeypatch.setattr(torch.optim, name, lambda *a, cls=optimizer, fused=None, **k: cls(*a, **k))
-    monkeypatch.setattr(runs, "save_tensors", lambda path, value: path.touch())
+    monkeypatch.setattr(checkpoints, "write", lambda path, value: path.touch())
     return steps
 
 

@@ -6,7 +6,7 @@ import re
 import torch
 
 from conftest import ROOT
-from src import runs
+from src import checkpoints
 from src.drawings import figures, painter, sample
 from src.models import classifiers
 
@@ -17,7 +17,7 @@ def test_the_backbone_is_what_its_text_says(settings):
     text = FILE.with_suffix(".md").read_text()
     assert hashlib.sha256(FILE.read_bytes()).hexdigest() in text
     assert FILE.stat().st_size <= 8e6 and f"{FILE.stat().st_size:,} bytes" in text
-    state = runs.load_tensors(FILE)["state"]
+    state = checkpoints.read(FILE)["state"]
     assert {v.dtype for v in state.values() if v.is_floating_point()} == {torch.float16}
     settings.backbone, settings.weights = "mobilenet_v2", str(FILE)
     model = classifiers.pretrained(settings)
@@ -31,7 +31,7 @@ def test_a_short_run_makes_such_a_file(script, settings):
     assert code == 0, err
     assert re.search(r"held_out: accuracy 0\.\d+", out)
     path = script.runs_root / "pretrain_on_drawings" / "seed0" / "checkpoint.pt"
-    ours, theirs = runs.load_tensors(path), runs.load_tensors(FILE)
+    ours, theirs = checkpoints.read(path), checkpoints.read(FILE)
     assert {k: (v.shape, v.dtype) for k, v in ours["state"].items()} == {
         k: (v.shape, v.dtype) for k, v in theirs["state"].items()
     }

@@ -194,7 +194,7 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
     }  # fmt: skip
     photo(root / "cats" / "one more.jpg")
     code, _, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
-    assert code == 2 and "photos were added since" in err
+    assert code == 2 and "have changed since" in err
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 
 import experiments
 import reproduce
-from src import data, metrics, runs
+from src import data, files, metrics
 from src.postprocessing import masks
 from src.report import page, pictures
 
@@ -210,7 +210,7 @@ def test_the_page_of_all_experiments(settings, monkeypatch):
             masks.save(run / folder / f"{photos.names[i]}.png", labels)
         scores = dict.fromkeys(("pet_iou", "pet_dice", "pet_iou_border_ignored", "dataset_iou", "miou"), 0.5)
         scored = {"test": {**scores, "pet_iou_ci95": [0.4, 0.6]}}
-        runs.write_json(run / "summary.json", {"stage": name, "seconds": 2, "peak_memory_mb": 3, "metrics": scored})
+        files.write_json(run / "summary.json", {"stage": name, "seconds": 2, "peak_memory_mb": 3, "metrics": scored})
     reproduce.say_tables(settings, photos, chain, 1.0)
     text = (settings.runs_root / "report.html").read_text(encoding="utf-8")
     assert re.search(r"CAM, Pretrained</th>\s*<td>26.03</td>\s*<td>50.0</td>\s*<td>\+24.0</td>", text)

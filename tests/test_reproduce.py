@@ -4,7 +4,7 @@ import pytest
 
 import experiments
 import reproduce
-from src import runs
+from src import files, runs
 
 SCORES = {
     "evaluate_cam_cam_pretrained": {"test": {"pet_iou": 0.5}},
@@ -25,8 +25,9 @@ def stages(monkeypatch, settings):
                 path = runs.directory(settings, name)
                 path.mkdir(parents=True)
                 names = ("data_root", "backbone", "weights", "image_size", "passes")
-                runs.write_json(path / "config.json", {"settings": {name: getattr(settings, name) for name in names}})
-                runs.write_json(path / "summary.json", {"seconds": 30, "metrics": SCORES.get(name, {})})
+                made_with = {n: getattr(settings, n) for n in names}
+                files.write_json(path / "config.json", {"settings": made_with, "constants": {}})
+                files.write_json(path / "summary.json", {"stage": name, "seconds": 30, "metrics": SCORES.get(name, {})})
                 yield name
 
     monkeypatch.setattr("src.runner.run", run)

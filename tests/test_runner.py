@@ -1,6 +1,5 @@
 """src/runner.py: stages in processes of their own, after what they read; a failure ends all."""
 
-import signal
 import time
 
 import pytest
@@ -11,9 +10,8 @@ NOTE = "import sys, time, pathlib; note = pathlib.Path(sys.argv[1])\n"
 
 
 @pytest.fixture
-def stage(tmp_path, monkeypatch):
+def stage(tmp_path):
     """Function: (name, code, reads) to a stage whose script has `note`, a file of its own to write."""
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     def make(name, code, reads=()):
         path = tmp_path / f"{name}.py"

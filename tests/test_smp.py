@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from src import InputError, data, runs
+from src import InputError, checkpoints, data
 from src.models import segmenters
 
 NAME = "smp:Unet:resnet18"
@@ -24,7 +24,7 @@ def test_scripts_go_through_and_the_checkpoint_builds_it_anew(smp, script, setti
     code, _, err = script("train_unet/evaluate_unet.py", "--model", "train_on_gt")
     assert code == 0, err
     path = script.runs_root / "train_on_gt" / "seed0" / "checkpoint.pt"
-    assert runs.load_tensors(path)["segmenter"] == NAME
+    assert checkpoints.read(path)["segmenter"] == NAME
     photos, (network, size, _) = data.load(settings), segmenters.load(path)
     found = segmenters.predictor(settings, photos, [network.eval()], size, scales=(1.0, 1.5))(photos.test)
     assert found.shape == (len(photos.test), 48, 48) and np.ptp(found) > 0 and 0 <= found.min() <= found.max() <= 1

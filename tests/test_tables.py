@@ -5,7 +5,7 @@ import pytest
 import experiments
 import reproduce
 from benchmarks import render
-from src import data, runs
+from src import data, files
 from src.report import results, tables
 
 
@@ -16,7 +16,7 @@ def finished(settings):
     def write(name, seed, found):
         path = settings.runs_root / name / f"seed{seed}"
         path.mkdir(parents=True, exist_ok=True)
-        runs.write_json(path / "summary.json", {"metrics": found})
+        files.write_json(path / "summary.json", {"stage": name, "seconds": 1, "metrics": found})
 
     return write
 
@@ -116,7 +116,9 @@ def test_upstreams_stand_before_what_reads_them():
 
 
 def test_costs_of_stages(tmp_path):
-    runs.write_json(tmp_path / "summary.json", {"stage": "ensemble_masks", "seconds": 40, "peak_memory_mb": 7})
+    files.write_json(
+        tmp_path / "summary.json", {"stage": "ensemble_masks", "seconds": 40, "peak_memory_mb": 7, "metrics": {}}
+    )
     assert "| ensemble_masks | 40 | 2000 | 7 |" in tables.costs([tmp_path], 20)
 
 

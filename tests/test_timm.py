@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from conftest import TINY
-from src import InputError, maps, runs
+from src import InputError, checkpoints, maps
 from src.models import backbones, classifiers, segmenters
 
 FIT = {  # name -> where in its pixels a cell looks, and whether a linear layer follows its pooling
@@ -115,5 +115,5 @@ def test_scripts_go_through_with_a_backbone_of_timms(timm, script):
         code, _, err = script(path, *flags, *words, tiny=False)
         assert code == 0, err
     path = script.runs_root / "train_on_gt" / "seed0" / "checkpoint.pt"
-    assert runs.load_tensors(path)["backbone"] == words[1]
+    assert checkpoints.read(path)["backbone"] == words[1]
     assert isinstance(segmenters.load(path)[0].backbone, backbones.Backbone)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, compute, data, metrics, runs
+from src import cli, compute, data, files, metrics, runs
 from src.postprocessing import masks
 
 
@@ -39,7 +39,7 @@ def main(settings):
         if box:
             annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": box})
     coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "pet"}]}
-    runs.write_json(run.path / "boxes.json", coco)
+    files.write_json(run.path / "boxes.json", coco)
     run.finish({}, "train_ccam/ensemble_masks.py", supervision="boxes")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import InputError, cli, data, metrics, runs, scoring
+from src import InputError, cli, data, files, metrics, scoring
 from src.report import tables
 
 MASKS = ("",)  # folders of masks; the others are compared with the first
@@ -40,7 +40,7 @@ def main(settings):
     if not report:
         raise InputError(f"no mask of a photo of {settings.data_root} in {', '.join(MASKS)}")
     if JSON:
-        runs.write_json(JSON, report)
+        files.write_json(JSON, report)
 
 
 if __name__ == "__main__":

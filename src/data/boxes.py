@@ -1,12 +1,11 @@
 """Bounding boxes of whole subjects, a second weak label: from Pascal VOC's XML, COCO's JSON or YOLO's text."""
 
-import json
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import numpy as np
 
-from src import InputError, check_choice, count_of, runs
+from src import InputError, check_choice, count_of, files, runs
 from src.data.decoding import upright_size
 
 SUPERVISIONS = ("labels", "boxes")
@@ -56,12 +55,12 @@ def _coco_files(root):
     return [path for folder in (root, root / "annotations") for path in sorted(folder.glob("*.json"))]
 
 
-def _read_coco(files):
+def _read_coco(paths):
     """dict photo's name without suffix -> list of boxes, of COCO instance files; crowds are left out."""
     found = {}
-    for path in files:
+    for path in paths:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = files.read_json(path)
             images = {image["id"]: image for image in content["images"]}
             for annotation in content["annotations"]:
                 if not annotation.get("iscrowd"):
@@ -70,7 +69,7 @@ def _read_coco(files):
                     box = x / size[0], y / size[1], (x + w) / size[0], (y + h) / size[1]
                     name = Path(image["file_name"]).with_suffix("").as_posix()
                     found.setdefault(name, []).append(box)
-        except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InputError(f"{path} is no COCO file of boxes ({type(error).__name__}: {error})") from None
     return found
 
@@ -85,7 +84,7 @@ def _read_xml(photo):
                 width, height = size if all(size) else upright_size(photo)
                 sides = [[float(box.findtext(side)) for side in ("xmin", "ymin", "xmax", "ymax")]
                          for box in root.iterfind("object/bndbox")]  # fmt: skip
-            except (ElementTree.ParseError, OSError, TypeError, ValueError) as error:
+            except (ElementTree.ParseError, OSError, TypeError, ValueError, LookupError, ArithmeticError) as error:
                 raise InputError(f"{path}: {error}") from None
             return [((x0 - 1) / width, (y0 - 1) / height, x1 / width, y1 / height) for x0, y0, x1, y1 in sides]
     return []
@@ -96,7 +95,7 @@ def _read_yolo(photo, labels):
     found = []
     for path in (labels, photo.with_suffix(".txt")):
         if path.is_file():
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            for number, line in enumerate(files.read_text(path).splitlines(), 1):
                 try:
                     if line.strip():
                         x, y, w, h = map(float, line.split()[1:])

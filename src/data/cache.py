@@ -1,73 +1,106 @@
 """Arrays in files, so that memory does not grow with the photos: the decoded photos, and scratch space of a run."""
 
 import hashlib
+import itertools
 import json
+import math
 import os
-from concurrent.futures import ThreadPoolExecutor
+import zlib
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from src import InputError, compute, count_of, distributed, few
+from src import InputError, compute, count_of, distributed, few, files
 from src.data import decoding
 
 
 def decoded(paths, settings):
     """Decode photos once into a memory-mapped array keyed by the files and the size that made it.
 
+    A damaged cache is made again: each photo has a checksum.
+
     Returns:
-        (list of bool: photo is readable, uint8 array (readable photos, 3, S, S)).
+        (list of bool: photo is readable, uint8 array (readable photos, 3, S, S), list of the photos' checksums).
     """
     size = settings.image_size
     if not paths:
-        return [], np.zeros((0, 3, size, size), np.uint8)
-    made_of = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
-    key = hashlib.sha256(json.dumps([1, size, made_of]).encode()).hexdigest()[:16]
-    folder = Path(settings.runs_root) / "cache"
-    array_path, errors_path = folder / f"{key}.npy", folder / f"{key}.json"
-    if not errors_path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        errors = _fill_cache(paths, size, array_path)
-        part = folder / f"{key}.{os.getpid()}.part"
-        part.write_text(json.dumps(errors))
-        os.replace(part, errors_path)
-    errors = json.loads(errors_path.read_text())
+        return [], np.zeros((0, 3, size, size), np.uint8), []
+    key = hashlib.sha256(json.dumps([2, size, [_made_of(path) for path in paths]]).encode()).hexdigest()[:16]
+    base = Path(settings.runs_root) / "cache" / key
+    shape = (len(paths), 3, size, size)
+    lock = files.Lock(base.with_suffix(".lock"), base, patience=math.inf)  # whoever comes second finds it made
+    try:
+        found = _open(base, shape)
+        if found is None:
+            _fill(base, paths, shape)
+            found = _open(base, shape)
+    finally:
+        lock.release()
+    array, errors, sums = found
     bad = [error for error in errors if error]
     if bad:
         text = f"{count_of(bad, 'photo')} of {len(paths)} unreadable: {few(bad)}"
         if not settings.skip_bad_photos:
             raise InputError(f"{text}; --skip-bad-photos leaves them out")
         print(f"left out {text}", flush=True)
-    array = np.load(array_path, mmap_mode="r")
     good = [not error for error in errors]
-    return good, array if not bad else _Rows(array, np.flatnonzero(good))
+    return good, array if not bad else _Rows(array, np.flatnonzero(good)), list(itertools.compress(sums, good))
+
+
+def _made_of(path):
+    try:
+        found = path.stat()
+    except OSError:  # decoding will say what is wrong with it
+        return str(path), 0, 0
+    return str(path), found.st_size, found.st_mtime_ns
 
 
 def unread(paths, settings):
     """In place of `decoded` where nobody looks at the photos: all are taken for readable, and there is no array."""
-    return [True] * len(paths), []
+    return [True] * len(paths), [], []
 
 
-def _fill_cache(paths, size, array_path):
-    """Decode in parallel; returns a list of error texts, empty where the photo is fine."""
+def _open(base, shape):
+    """(array, errors, checksums) of a cache; None where there is none, or a damaged one, and says so."""
+    array_path, index_path = base.with_suffix(".pixels"), base.with_suffix(".json")
+    if not index_path.exists():
+        return None
+    try:
+        index = files.read_json(index_path)
+        errors, sums = index["errors"], index["sums"]
+        if not len(errors) == len(sums) == len(array := np.memmap(array_path, np.uint8, "r", shape=shape)):
+            raise ValueError
+        with compute.threads() as pool:
+            if list(pool.map(zlib.crc32, array)) != sums:
+                raise ValueError
+    except (InputError, OSError, KeyError, TypeError, ValueError):
+        print(f"the decoded photos in {array_path} are damaged; decoding them again", flush=True)
+        return None
+    return array, errors, sums
+
+
+def _fill(base, paths, shape):
+    """Decode in parallel into <base>.pixels; <base>.json has an error text, empty where it is fine, for each photo."""
 
     def one(item):
         i, path = item
         try:
-            array[i] = decoding.decode(path, size).transpose(2, 0, 1)
+            array[i] = decoding.decode(path, shape[-1]).transpose(2, 0, 1)
             return ""
         except InputError as error:
             return str(error)
 
-    part = array_path.with_suffix(f".{os.getpid()}.part")
-    array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=(len(paths), 3, size, size))
-    with ThreadPoolExecutor(compute.cores()) as pool:  # Pillow decodes and resizes outside Python's lock
+    part = base.with_suffix(".part")
+    files.reserve(part, math.prod(shape))
+    array = np.memmap(part, np.uint8, "r+", shape=shape)
+    with compute.threads() as pool:  # Pillow decodes and resizes outside Python's lock
         bar = tqdm(pool.map(one, enumerate(paths)), "decoding", len(paths), disable=None, unit="photo")
         errors = list(bar)
+        sums = list(pool.map(zlib.crc32, array))
     array.flush()
-    os.replace(part, array_path)
-    return errors
+    os.replace(part, base.with_suffix(".pixels"))
+    files.write_json(base.with_suffix(".json"), {"errors": errors, "sums": sums})
 
 
 class _Rows:
@@ -91,7 +124,7 @@ def scratch(run, kind, shape):
     number, _ = distributed.local_rank()
     path = run.path / f"scratch{os.environ.get('GROUP_RANK', '')}"  # torchrun's number of the machine
     if number == 0:
-        np.memmap(path, kind, "w+", shape=shape)
+        files.reserve(path, math.prod(shape) * np.dtype(kind).itemsize)
     distributed.barrier()
     array = np.memmap(path, kind, "r+", shape=shape)
     distributed.barrier()

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from src import InputError
+from src import InputError, files
 
 try:  # iPhones' HEIC, where the package is installed
     import pillow_heif
@@ -25,6 +25,19 @@ SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if 
 def is_photo(path):
     """Whether a file's name is that of a photo, in any format that Pillow reads; hidden files are none."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+
+
+def photos_by_stem(folder):
+    """dict name without suffix -> path of the photos directly in a folder, in order.
+
+    Raises:
+        InputError: two photos differ in their suffix alone, so that a list cannot tell which is meant.
+    """
+    found = {}
+    for path in sorted(folder.iterdir()):
+        if is_photo(path) and found.setdefault(path.stem, path) != path:
+            raise InputError(f"two photos are named {path.stem}: {found[path.stem].name} and {path.name}; remove one")
+    return found
 
 
 def decode(path, size=None, max_side=None):
@@ -53,10 +66,10 @@ def decode(path, size=None, max_side=None):
             if size:
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
             return np.array(image)
-    except UnidentifiedImageError:
-        raise InputError(f"{path.name}: not an image") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path.name}: {error}") from None
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path.name}: {_line(error)}") from None
 
 
 def upright_size(path):
@@ -70,8 +83,19 @@ def upright_size(path):
             warnings.simplefilter("ignore")
             turned = image.getexif().get(0x0112) in (5, 6, 7, 8)  # orientations that lie on a side
             return image.size[::-1] if turned else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path.name}: {error}") from None
+    except Exception as error:
+        raise InputError(f"{path.name}: {_line(error)}") from None
+
+
+def _line(error):
+    """One line for whatever Pillow's forty readers raise for a damaged file: a dozen types, some without a text."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, OSError) and error.errno:
+        return files.reason(error)
+    if isinstance(error, MemoryError):
+        return "not enough memory for so large a picture"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _as_rgb(image):

@@ -16,6 +16,7 @@ from src import InputError
 ROOT = Path(__file__).resolve().parents[2]
 BACKGROUND_URL = "http://dags.stanford.edu/data/iccv09Data.tar.gz"  # Gould et al., ICCV 2009: 715 outdoor scenes
 BACKGROUND_PHOTOS = 715
+MOST_BYTES = 10_000_000  # of one of its photos, which have 320 x 240 pixels
 
 
 def prepare(root, background=False):
@@ -86,8 +87,10 @@ def backgrounds(root, url=BACKGROUND_URL, expected=BACKGROUND_PHOTOS):
             _fetch(url, archive)
         with tarfile.open(archive) as tar:
             members = [m for m in tar.getmembers() if m.isfile() and "/images/" in m.name and m.name.endswith(".jpg")]
-            if len(members) != expected:
+            if len({Path(m.name).name for m in members}) != expected:
                 raise tarfile.TarError(f"{len(members)} photos instead of {expected}")
+            if too_large := [m.name for m in members if m.size > MOST_BYTES]:
+                raise tarfile.TarError(f"{too_large[0]} is no photo of that dataset")
             images = part / "background" / "images"
             images.mkdir(parents=True, exist_ok=True)
             for member in tqdm(members, "unpacking", disable=None, unit="photo"):

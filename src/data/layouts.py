@@ -1,5 +1,7 @@
 """Opening a data root of any layout."""
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +24,8 @@ def load(settings, background=False, pixels=True, test_only=False):
         test_only: leave trainval empty, for stages that only score.
 
     Returns:
-        PhotoSet; ground truths are not touched.
+        PhotoSet; ground truths are not touched. settings.photos becomes a digest of names and pixels, by which runs
+        tell that photos were changed.
 
     Raises:
         InputError: no photos there, lists and photos do not match, or photos cannot be read.
@@ -64,9 +67,11 @@ def _load(settings, background, pixels):
     listing = LAYOUTS[layout_of(root, settings.layout)].listing(root, settings.skip_bad_photos)
     scenes = scenes_of(root) if background else []
     open_cache = cache.decoded if pixels else cache.unread
-    good, pet_pixels = open_cache(listing.paths, settings)
+    good, pet_pixels, sums = open_cache(listing.paths, settings)
     rows = np.flatnonzero(good)
-    good, scene_pixels = open_cache(scenes, settings)
+    names = [listing.names[i] for i in rows]
+    settings.photos = hashlib.sha256(json.dumps([names, sums]).encode()).hexdigest()[:16] if pixels else ""
+    good, scene_pixels, _ = open_cache(scenes, settings)
     scenes = [path for path, ok in zip(scenes, good, strict=True) if ok]
     split = np.array([listing.splits[i] for i in rows])
     if "trainval" not in split:
@@ -75,7 +80,7 @@ def _load(settings, background, pixels):
     breeds, breed_names = _indices([listing.breeds[i] for i in rows], listing.breed_names, len(scenes))
     return PhotoSet(
         root=root,
-        names=[listing.names[i] for i in rows] + [path.stem for path in scenes],
+        names=names + [path.stem for path in scenes],
         paths=[listing.paths[i] for i in rows] + scenes,
         species=species,
         breeds=breeds,

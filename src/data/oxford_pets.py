@@ -1,9 +1,10 @@
 """The Oxford-IIIT Pet layout: label lists, images and trimaps below one folder, background photos beside it."""
 
+import re
 from collections import Counter
 
-from src import InputError, count_of, few
-from src.data.decoding import is_photo
+from src import InputError, count_of, few, files
+from src.data.decoding import photos_by_stem
 from src.data.photos import Listing
 
 FOLDER = "oxford-iiit-pet"
@@ -47,11 +48,11 @@ def read_list(path):
     if not path.is_file():
         raise InputError(f"no label list {path}")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(files.read_text(path).splitlines(), 1):
         words = line.split()
         if not words or line.startswith("#"):
             continue
-        if len(words) < 3 or not all(word.isdigit() for word in words[1:3]):
+        if len(words) < 3 or not all(re.fullmatch("[0-9]{1,9}", word) for word in words[1:3]):
             raise InputError(f"{path}, line {number}: expected 'name class species', found {line!r}")
         rows.append(tuple(words[:3]))
     return rows
@@ -61,7 +62,7 @@ def _match(folder, names, skip):
     """dict name -> path of the labelled photos; photos and label lines must match one to one unless skip."""
     if not folder.is_dir():
         raise InputError(f"no folder of photos {folder}")
-    there = {path.stem: path for path in sorted(folder.iterdir()) if is_photo(path)}
+    there = photos_by_stem(folder)
     missing = [name for name in names if name not in there]
     unlabelled = sorted(set(there) - set(names))
     twice = [name for name, count in Counter(names).items() if count > 1]

@@ -2,8 +2,8 @@
 
 import xml.etree.ElementTree as ElementTree
 
-from src import InputError, count_of, few
-from src.data.decoding import is_photo
+from src import InputError, count_of, few, files
+from src.data.decoding import photos_by_stem
 from src.data.photos import Listing
 from src.data.splitting import split_of
 
@@ -30,7 +30,7 @@ def listing(root, skip):
         InputError: a listed photo is missing (unless skip), or an XML file is damaged.
     """
     base = _base(root)
-    there = {path.stem: path for path in sorted((base / "JPEGImages").iterdir()) if is_photo(path)}
+    there = photos_by_stem(base / "JPEGImages")
     splits = _splits(base / "ImageSets") or {name: split_of(name) for name in there}
     missing = [name for name in splits if name not in there]
     if missing:
@@ -66,13 +66,14 @@ def _splits(folder):
         for train, test in (("train", "val"), ("trainval", "test")):
             lists = {"trainval": folder / kind / f"{train}.txt", "test": folder / kind / f"{test}.txt"}
             if lists["trainval"].is_file():
-                return {
-                    line.split()[0]: split
+                named = {
+                    split: [line.split()[0] for line in files.read_text(path).splitlines() if line.strip()]
                     for split, path in lists.items()
                     if path.is_file()
-                    for line in path.read_text(encoding="utf-8").splitlines()
-                    if line.strip()
                 }
+                if twice := sorted(set(named["trainval"]) & set(named.get("test", ()))):
+                    raise InputError(f"{few(twice)} in both {lists['trainval']} and {lists['test'].name}")
+                return {name: split for split, names in named.items() for name in names}
     return {}
 
 
@@ -82,5 +83,5 @@ def _classes(path):
         return {o.findtext("name", "").strip() for o in ElementTree.parse(path).iter("object")} - {""}
     except FileNotFoundError:
         return set()
-    except (ElementTree.ParseError, OSError, ValueError) as error:
+    except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:
         raise InputError(f"{path}: {error}") from None

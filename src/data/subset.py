@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from src import InputError, compute, count_of, few
+from src import InputError, compute, count_of, few, files
 from src.data import download, layouts, oxford_pets
-from src.data.decoding import is_photo
+from src.data.decoding import photos_by_stem
 
 
 def select(root, photos, max_side, target):
@@ -34,7 +34,7 @@ def select(root, photos, max_side, target):
     ]
     known = {name: (breed, species) for name, breed, species in rows}
     wanted = _read(Path(photos))
-    paths = {path.stem: path for path in (pets / "images").iterdir() if is_photo(path)}
+    paths = photos_by_stem(pets / "images")
     missing = [name for name in wanted if name not in known or name not in paths]
     if missing:
         raise InputError(f"{pets} lacks {count_of(missing, 'photo')} of {photos}: {few(missing)}")
@@ -66,7 +66,7 @@ def _read(path):
     if not path.is_file():
         raise InputError(f"no list of photos {path}")
     found = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(files.read_text(path).splitlines(), 1):
         name, _, split = line.strip().partition(" ")
         if name and split not in ("trainval", "test"):
             raise InputError(f"{path}, line {number}: expected 'name trainval' or 'name test', found {line!r}")

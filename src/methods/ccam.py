@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src import InputError, compute, data, distributed, maps, runs, training
+from src import checkpoints, compute, data, distributed, maps, training
 from src.models import backbones, classifiers
 
 STARTS_FROM = "ccam"
@@ -239,13 +239,11 @@ def load(settings, path):
     Returns:
         (CCAM, names of the classes its heads are for: one name for each head, or ["pet"]).
     """
-    saved = runs.load_tensors(path)
-    if saved.get("network") != "ccam" or saved["backbone"] != settings.backbone:
-        held = f"a {saved.get('network')} on {saved.get('backbone')}"
-        raise InputError(f"{path} holds {held}, not a CCAM on {settings.backbone}")
-    classifier = classifiers.untrained(settings.backbone, saved["state"]["fc.weight"].shape[0])
+    saved = checkpoints.read_network(path, "ccam", settings.backbone, head_classes=list, classes=list, guided=bool)
+    fc = saved["state"].get("fc.weight")
+    classifier = classifiers.untrained(settings.backbone, 0 if fc is None else len(fc))
     model = CCAM(classifier, heads=len(saved["head_classes"]), guided=saved["guided"])
-    model.load_state_dict(saved["state"])
+    checkpoints.fill(model, saved["state"], path)
     return model, saved["head_classes"]
 
 

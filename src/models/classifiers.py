@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from src import InputError, compute, data, distributed, runs
+from src import InputError, checkpoints, compute, data, distributed
 from src.models import backbones
 
 
@@ -59,14 +59,11 @@ def pretrained(settings):
             raise InputError(f"the ImageNet weights of {name} were not downloaded ({error}); --weights FILE") from None
         return Classifier(*backbones.take_apart(name, network))
     path = Path(weights)
-    state = runs.load_tensors(path)
-    if isinstance(state, dict) and state.get("network") == "classifier":
+    state = checkpoints.read(path)
+    if isinstance(state, dict) and "network" in state:
         return load(settings, path)[0]
     network = backbones.create(name)
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} does not hold weights of {name}: {_first_mismatch(error)}") from None
+    checkpoints.fill(network, state, path, name)
     return Classifier(*backbones.take_apart(name, network))
 
 
@@ -95,12 +92,9 @@ def load(settings, path):
     """
     if path is None:
         return pretrained(settings), None
-    saved = runs.load_tensors(path)
-    if saved.get("network") != "classifier" or saved["backbone"] != settings.backbone:
-        held = f"a {saved.get('network')} on {saved.get('backbone')}"
-        raise InputError(f"{path} holds {held}, not a classifier on {settings.backbone}")
+    saved = checkpoints.read_network(path, "classifier", settings.backbone, classes=list)
     model = untrained(settings.backbone, len(saved["classes"]))
-    model.load_state_dict(saved["state"])
+    checkpoints.fill(model, saved["state"], path)
     return model, saved["classes"]
 
 
@@ -127,8 +121,3 @@ def predict_classes(model, photos, index, among=None, chunk=64):
         found.update(zip(some.tolist(), compute.to_numpy(logits.argmax(1)), strict=True))
     found = distributed.all_gather_dicts(found)
     return np.array([found[int(i)] for i in index], np.int64)
-
-
-def _first_mismatch(error):
-    lines = [line.strip() for line in str(error).splitlines()]
-    return lines[1][:160] if len(lines) > 1 else lines[0][:160]

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
-from src import InputError, check_choice, compute, maps, runs
+from src import InputError, check_choice, checkpoints, compute, maps
 from src.models import classifiers
 
 TORCHVISION = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50")
@@ -190,12 +190,30 @@ def checkpoint(model, name, settings, size, reading):
 
 def load(path):
     """Rebuild a segmenter: (model, side of the photos it was trained at, how masks are made with it)."""
-    saved = runs.load_tensors(path)
-    if saved.get("network") != "segmenter":
-        raise InputError(f"{path} holds a {saved.get('network')}, not a segmenter")
+    saved = checkpoints.read_network(path, "segmenter", segmenter=str, size=_is_side, reading=_is_reading)
     model = untrained(saved["segmenter"], saved["backbone"])
-    model.load_state_dict(saved["state"])
+    checkpoints.fill(model, saved["state"], path)
     return model, saved["size"], saved["reading"]
+
+
+def _is_side(value):
+    return type(value) is int and 16 <= value <= 4096
+
+
+def _is_reading(value):
+    """Whether a stranger's checkpoint has what postprocessing.masks.reading makes."""
+    if not isinstance(value, dict) or not {"scales", "crf", "dilation"} <= value.keys():
+        return False
+    scales, crf = value["scales"], value["crf"]
+    if not isinstance(scales, list) or not scales or not isinstance(crf, (dict, type(None))):
+        return False
+    numbers = [*scales, value["dilation"]]
+    return (
+        all(type(n) in (int, float) for n in numbers)
+        and min(scales) >= 0.1
+        and max(scales) <= 8
+        and 0 <= value["dilation"] <= 0.5
+    )
 
 
 @torch.inference_mode()

@@ -1,7 +1,7 @@
 """From maps to masks at the photo's own size: threshold, dense CRF, dilation, palette PNG."""
 
-import os
-from dataclasses import asdict, dataclass
+import io
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -10,11 +10,13 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps
 
-from src import InputError, compute, data, distributed, metrics
+from src import InputError, compute, data, distributed, few, files, metrics
 from src.data.decoding import decode
 from src.postprocessing import boxed, crf
 
 IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, scores and pictures count background
+LABELS = {0: "background", 1: "pet", IGNORE: "uncertain"}
+TRIMAP = {metrics.PET: "pet", metrics.BACKGROUND: "background", metrics.BORDER: "border"}
 PALETTE = {0: (0, 0, 0), 1: (230, 159, 0), IGNORE: (150, 150, 150)}  # Okabe and Ito's orange tells pets for everyone
 SHARPNESS = 10  # of the sigmoid that turns a map into a probability
 
@@ -31,29 +33,43 @@ def label(prob, ignore_band):
     return labels
 
 
-def save(path, labels, palette=PALETTE):
-    """Write labels (H, W) as a palette PNG through a temporary file, making its folder where photos are nested."""
+def save(path, labels, palette=PALETTE, flush=True):
+    """Write labels (H, W) as a palette PNG; `flush` and errors are those of files.writing."""
     image = Image.fromarray(labels)
     colours = [0] * 768
     for value, colour in palette.items():
         colours[3 * value : 3 * value + 3] = colour
     image.putpalette(colours)  # turns the grey image into a palette one
-    part = Path(f"{path}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    image.save(part, format="PNG", optimize=False)
-    os.replace(part, path)
+    with files.writing(path, flush=flush) as file:
+        image.save(file, format="PNG", optimize=False)
 
 
-def read(path, size=None):
-    """Labels of a mask PNG as uint8 (H, W), resized to (size, size) by nearest neighbour if given."""
+def read(path, size=None, values=None):
+    """Labels of a mask PNG as uint8 (H, W), resized to (size, size) by nearest neighbour if given.
+
+    Args:
+        values: dict of the values that it may hold -> what they mean; None for any.
+
+    Raises:
+        InputError: no mask, of several channels, or with another value.
+    """
     try:
-        with Image.open(path) as image:
+        content = io.BytesIO(Path(path).read_bytes())
+        Image.open(content).verify()  # its checksums, which reading does not look at
+        with Image.open(content) as image:
             if len(image.getbands()) > 1:
                 raise InputError(f"the mask {path} is {image.mode}; expected one channel, palette or grey")
             image = ImageOps.exif_transpose(image)
-            return np.array(image.resize((size, size), Image.Resampling.NEAREST) if size else image)
-    except (OSError, SyntaxError, ValueError) as error:
+            found = np.array(image.resize((size, size), Image.Resampling.NEAREST) if size else image)
+    except InputError:
+        raise
+    except Exception as error:  # Pillow's readers raise a dozen types for damaged files
         raise InputError(f"no readable mask {path} ({error})") from None
+    strangers = [] if values is None else sorted(set(np.unique(found).tolist()) - values.keys())
+    if strangers:
+        meaning = ", ".join(f"{value} {words}" for value, words in values.items())
+        raise InputError(f"the mask {path} holds {few(list(map(str, strangers)))}; expected {meaning}")
+    return found
 
 
 def read_trimap(photos, i, size=None):
@@ -64,9 +80,9 @@ def read_trimap(photos, i, size=None):
     """
     if not photos.truths[i]:
         raise InputError(f"the photo {photos.names[i]} has no ground truth")
-    found = read(photos.truths[i], size)
     if photos.trimaps:
-        return found
+        return read(photos.truths[i], size, TRIMAP)
+    found = read(photos.truths[i], size)
     binary = not np.any((found > 0) & (found < IGNORE))
     truth = np.where(found > 0, metrics.PET, metrics.BACKGROUND).astype(np.uint8)
     if not binary:
@@ -81,7 +97,7 @@ def ground_truth(photos, i, size=None):
 
 def from_folder(photos, folder, size):
     """Function, photo index to its mask in a folder, uint8 (size, size): what a segmenter learns from."""
-    return lambda i: read(folder / f"{photos.names[i]}.png", size)
+    return lambda i: read(folder / f"{photos.names[i]}.png", size, LABELS)
 
 
 def from_trimaps(photos, size):
@@ -120,8 +136,19 @@ def reading(scales, refine=None, dilation=0.0):
 
 
 def refinement(reading, backend="lattice"):
-    """The crf.DenseCRF of a reading, or None."""
-    return reading["crf"] and crf.DenseCRF(**reading["crf"] | {"backend": backend})
+    """The crf.DenseCRF of a reading, or None.
+
+    Raises:
+        InputError: it has other constants than a DenseCRF, or values that no CRF can have.
+    """
+    if not reading["crf"]:
+        return None
+    known = [field.name for field in fields(crf.DenseCRF)]
+    for name, value in reading["crf"].items():
+        is_number = type(value) in (int, float) and 0 < value < 1e6
+        if name not in known or (name != "backend" and not is_number):
+            raise InputError(f"the dense CRF of the checkpoint is damaged: {str(name)[:40]} is {str(value)[:40]}")
+    return crf.DenseCRF(**reading["crf"] | {"backend": backend})
 
 
 def recipes_of(reading, backend):
@@ -178,7 +205,7 @@ def finish(items, path, recipes, ignore_band):
     for folder, full in made.items():
         for name, prob, some in zip(names, full, boxes, strict=True):
             inside = prob if some is None else boxed.confine(prob, some, boxed.MARGIN)
-            save(path / folder / f"{name}.png", label(inside, ignore_band))
+            save(path / folder / f"{name}.png", label(inside, ignore_band), flush=False)  # Run.finish does
 
 
 def write(path, photos, predict, recipes, *, threshold=None, ignore_band=0.0, boxes=None, chunk=32):

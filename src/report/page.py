@@ -1,16 +1,14 @@
 """report.html: tables, curves and a gallery of masks in one file that needs neither network nor server."""
 
 import base64
-import csv
 import io
-import os
 from pathlib import Path
 
 import jinja2
 import numpy as np
 from PIL import Image
 
-from src import compute, count_of, metrics
+from src import compute, count_of, files, metrics
 from src.data.decoding import decode
 from src.postprocessing import masks
 
@@ -116,8 +114,7 @@ def curves(paths):
     """The columns of each metrics.csv below some run directories, as lines in a box of 100 x 40, for `write`."""
     found = []
     for path, file in ((p, f) for p in paths for f in sorted(p.rglob("metrics.csv"))):
-        with file.open(newline="", encoding="utf-8") as lines:
-            rows = list(csv.DictReader(lines))
+        rows = files.read_numbers(file)
         run = " ".join([path.parent.name, *file.parent.relative_to(path).parts])
         for name in [name for name in rows[0] if name not in ("epoch", "seconds")]:
             values = np.array([float(row[name]) for row in rows])
@@ -157,6 +154,5 @@ def write(path, title, gallery, methods, words, sections=(), lines=()):
         truths=any(card["truth"] for card in gallery),
         maps=len(methods) > 1 or any(card["map"] for card in gallery),
     )  # fmt: skip
-    part = Path(f"{path}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    with files.writing(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)

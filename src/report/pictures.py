@@ -1,8 +1,5 @@
 """Curves, previews and the sheet that compares all methods. Colours are Okabe and Ito's, told apart by everyone."""
 
-import csv
-import os
-
 import matplotlib
 
 matplotlib.use("Agg")  # no window is ever opened
@@ -11,7 +8,7 @@ import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from PIL import Image, ImageChops, ImageFilter  # noqa: E402
 
-from src import distributed, metrics  # noqa: E402
+from src import distributed, files, metrics  # noqa: E402
 from src.data.decoding import decode  # noqa: E402
 from src.postprocessing import masks  # noqa: E402
 
@@ -20,8 +17,7 @@ BLUE, ORANGE, GREY = (0, 114, 178), (230, 159, 0), (150, 150, 150)
 
 def curves(run_path):
     """Draw every column of metrics.csv over the epochs into curves.png."""
-    with (run_path / "metrics.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = files.read_numbers(run_path / "metrics.csv")
     names = [name for name in rows[0] if name not in ("epoch", "seconds")]
     figure, axes = plt.subplots(1, len(names), figsize=(4 * len(names), 3), squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
@@ -77,11 +73,8 @@ def save_heat(path, photo, heat):
 
 
 def _save_image(path, image, kind, **options):
-    """Write through a temporary file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    image.save(part, format=kind, **options)
-    os.replace(part, path)
+    with files.writing(path) as file:
+        image.save(file, format=kind, **options)
 
 
 def preview(run, photos, folders):
@@ -131,5 +124,6 @@ def spread(index, count):
 
 def _save(figure, path):
     figure.tight_layout(pad=0.4)
-    figure.savefig(path, dpi=110)
+    with files.writing(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=110)
     plt.close(figure)

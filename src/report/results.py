@@ -4,10 +4,9 @@ Both are read as {"seed0": {name of the run: its summary}}.
 """
 
 import json
-import os
 from pathlib import Path
 
-from src import runs
+from src import files, runs
 
 
 def of_runs(runs_root):
@@ -15,13 +14,13 @@ def of_runs(runs_root):
     found = {}
     for path in sorted(Path(runs_root).glob("*/seed*/summary.json")):
         name, seed = path.parts[-3:-1]
-        found.setdefault(seed, {})[name] = runs.read_json(path)
+        found.setdefault(seed, {})[name] = runs.summary_of(path.parent)
     return found
 
 
 def of_folder(folder):
     """The summaries of a results folder, seed<N>.json each."""
-    return {path.stem: runs.read_json(path) for path in sorted(Path(folder).glob("seed*.json"))}
+    return {path.stem: files.read_json(path) for path in sorted(Path(folder).glob("seed*.json"))}
 
 
 def keep(folder, runs_root, seed, names):
@@ -30,12 +29,10 @@ def keep(folder, runs_root, seed, names):
     What the file has of other runs stays: a long list may be run in several sittings, and on several machines.
     """
     path = Path(folder) / f"seed{seed}.json"
-    before = runs.read_json(path) if path.exists() else {}
+    before = files.read_json(path) if path.exists() else {}
     there = of_runs(runs_root).get(f"seed{seed}", {})
     kept = before | {name: there[name] for name in names if name in there}
     order = [name for name in names if name in kept] + [name for name in kept if name not in names]
     lines = [f"{json.dumps(name)}: {json.dumps(kept[name])}" for name in order]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    os.replace(part, path)
+    with files.writing(path, "w", encoding="utf-8") as file:
+        file.write("{\n" + ",\n".join(lines) + "\n}\n")

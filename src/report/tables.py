@@ -35,7 +35,7 @@ def scores_of(summaries, name, key):
 def stage_score(path):
     """What the run at this path has on test, in words that end in a comma, or nothing: "IoU 46.5, crf IoU 49.2, "."""
     text = ""
-    for key, figures in runs.read_json(path / "summary.json")["metrics"].items():
+    for key, figures in runs.summary_of(path)["metrics"].items():
         for name, word in (("pet_iou", "IoU"), ("accuracy", "accuracy")):
             if key.startswith("test") and name in figures:
                 text += f"{key[5:]} {word} {100 * figures[name]:.1f}, ".lstrip()
@@ -180,7 +180,7 @@ def costs(paths, count):
     """
     rows = []
     for path in paths:
-        summary = runs.read_json(path / "summary.json")
+        summary = runs.summary_of(path)
         seconds = summary["seconds"]
         rows.append([summary["stage"], f"{seconds:.0f}", f"{1000 * seconds / count:.0f}", summary["peak_memory_mb"]])
     return markdown(["Stage", "s", "ms a photo", "peak MB"], rows)

@@ -1,0 +1,139 @@
+"""Kill the chain at random moments and compare what it ends with: what faults.py counts.
+
+The chain is that of reproduce.py on 20 drawings, every stage shortened, in fp32 on CPU, then predictions. Linux alone:
+who belongs to a command is read in /proc.
+"""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from src import cli
+
+MARK = "FAULTS_OF"  # in the environment of every process that a command starts
+LONGEST = 12.0  # seconds after which a process is killed at the latest; starting takes about 5
+TINY = ("--backbone", "resnet18", "--weights", "random", "--image-size", "48", "--no-amp")
+SHORT = ("--short", "--passes", "0.1", "--jobs", "2", "--ablations")
+LEFT_OVER = ("*.part", "*.half", "lock", "*.lock", "scratch*", "resume.pt")
+
+
+def chain(data, root):
+    """The commands of the chain: every experiment with tables and page, then predictions."""
+    segmenter = root / "train_on_ensemble" / "seed0"
+    return [
+        ["reproduce.py", "--data-root", data, "--runs-root", root, *TINY, *SHORT],
+        ["train_unet/predict.py", data / "oxford-iiit-pet" / "images", "--out", root / "predicted", "--run", segmenter,
+         "--report", "--no-amp"],
+    ]  # fmt: skip
+
+
+def start(words, root):
+    """Start a script in a process group of its own."""
+    env = {**os.environ, MARK: str(root), "OMP_NUM_THREADS": "2"}
+    return subprocess.Popen(
+        [sys.executable, str(cli.ROOT / words[0]), *map(str, words[1:])], env=env, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def run(words, root):
+    """(exit code, lines on stderr) of a script that is left alone."""
+    process = start(words, root)
+    _, err = process.communicate()
+    return process.returncode, [line for line in err.splitlines() if "Warning" not in line and line.strip()]
+
+
+def family(root):
+    """Process numbers of all that the commands on this runs root started and that are alive."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"{MARK}={root}".encode() in (path / "environ").read_bytes().split(b"\0"):
+                found.append(int(path.name))
+        except OSError:  # it has ended, or is another user's
+            pass
+    return found
+
+
+def interrupted(commands, root, number, kind, dice):
+    """Run commands to their end, although one of their processes gets a signal at `number` random moments.
+
+    Returns:
+        list of the exit codes of the commands that got one.
+    """
+    codes = []
+    for words in commands:
+        while True:
+            process = start(words, root)
+            try:
+                process.wait(dice.uniform(1, LONGEST) if number > len(codes) else None)
+            except subprocess.TimeoutExpired:
+                victim = dice.choice([process.pid, *family(root)]) if kind == signal.SIGKILL else process.pid
+                try:
+                    os.kill(victim, kind)
+                except ProcessLookupError:
+                    continue
+                codes.append(process.wait())
+                process.stderr.close()
+                continue
+            if process.returncode:
+                raise SystemExit(f"{words[0]} does not go on: {process.stderr.read()}")
+            process.stderr.close()
+            break
+    return codes
+
+
+def content(path):
+    """Bytes of a file, times apart; None for a file that is nothing but times and paths."""
+    if path.name in ("config.json", "summary.json", "log.txt") or path.suffix == ".html":
+        return None
+    if path.name == "metrics.csv":
+        lines = [line.split(",") for line in path.read_text().splitlines()]
+        return [[v for name, v in zip(lines[0], line, strict=True) if name != "seconds"] for line in lines]
+    if path.suffix == ".md":
+        return path.read_text().partition("| Stage | s |")[0]
+    return path.read_bytes()
+
+
+def differences(one, two):
+    """(files compared, names of those that differ or that one of the folders lacks)."""
+    names = {
+        p.relative_to(root) for root in (one, two) for p in root.rglob("*") if p.is_file() and "cache" not in p.parts
+    }
+    names = {name for name in names if name.name != ".gitkeep"}
+    differ = [str(n) for n in names if not ((one / n).exists() and (two / n).exists() and same(one / n, two / n))]
+    return len(names), sorted(differ)
+
+
+def same(one, two):
+    return content(one) == content(two)
+
+
+def left_over(root):
+    return [path for pattern in LEFT_OVER for path in root.rglob(pattern)]
+
+
+def unbroken(data, root):
+    """Run the chain without a break."""
+    interrupted(chain(data, root), root, 0, signal.SIGKILL, random.Random(0))
+
+
+def kill(data, folder, number, kind, reference):
+    """A row of the table: the chain, interrupted, beside the unbroken one."""
+    root = folder / signal.Signals(kind).name
+    dice = random.Random(number)
+    codes = interrupted(chain(data, root), root, number, kind, dice)
+    time.sleep(1)
+    orphans, left = family(root), left_over(root)
+    count, differ = differences(reference, root)
+    expected = {signal.SIGKILL: None, signal.SIGTERM: 143, signal.SIGINT: 130}[kind]
+    wrong = [code for code in codes if expected and code not in (expected, 0)]
+    for name in [*differ, *map(str, left), *map(str, orphans), *map(str, wrong)]:
+        print(f"  {name}", file=sys.stderr)
+    bad = bool(differ or left or orphans or wrong)
+    shown = " ".join(sorted({str(code) for code in codes}, key=int))
+    return [signal.Signals(kind).name, len(codes), shown, count, len(differ), len(left), len(orphans)], bad

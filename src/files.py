@@ -1,0 +1,225 @@
+"""Files: what is written is whole or not there, what is read is checked, what fails says so in one line."""
+
+import csv
+import errno
+import io
+import json
+import os
+import socket
+import time
+import zlib
+from contextlib import contextmanager
+from pathlib import Path
+
+from src import InputError, few
+
+try:
+    import fcntl
+
+    LOCKS = True
+except ImportError:  # Windows: two processes on one run directory are not told apart there
+    LOCKS = False
+
+PATIENCE = 5.0  # seconds that a lock is waited for: a process that was just ended needs a moment to be gone
+
+
+@contextmanager
+def writing(path, mode="wb", flush=True, **options):
+    """A file whose content appears under its path when the block ends well: a reader never sees half of it.
+
+    Args:
+        path: its folder is made where it is missing.
+        flush: wait until the disk has the content, so that it survives a power cut as well. Without it `flush_all`
+            must come before anything that says that the file is there.
+        options: of `open`.
+
+    Raises:
+        InputError: it cannot be written, and why.
+    """
+    path = Path(path)
+    part = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.part")  # the name itself may be too long for more
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with part.open(mode, **options) as file:
+            yield file
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(part, path)
+        if flush:
+            _flush_folder(path.parent)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {reason(error)}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def appending(path):
+    """A text file to add lines to.
+
+    Raises:
+        InputError: it cannot be written, and why.
+    """
+    try:
+        with Path(path).open("a", encoding="utf-8", errors="backslashreplace") as file:
+            yield file
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {reason(error)}") from None
+
+
+def flush_all():
+    """Wait until the disk has everything that was written."""
+    if hasattr(os, "sync"):
+        os.sync()
+
+
+def _flush_folder(folder):
+    """Wait until the disk has the names of a folder's files, where the system allows it."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
+
+
+def reserve(path, size):
+    """Make a file of `size` bytes whose place on the disk is taken.
+
+    A memory-mapped file that only looks as long ends the process without a word (SIGBUS) when the disk is full.
+
+    Raises:
+        InputError: there is no room.
+    """
+    try:
+        with Path(path).open("wb") as file:
+            if hasattr(os, "posix_fallocate") and size:
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+    except OSError as error:
+        Path(path).unlink(missing_ok=True)
+        raise InputError(f"{path}, {size / 1e6:.1f} MB, cannot be written: {reason(error)}") from None
+
+
+def reason(error):
+    """What an OSError means, in words."""
+    words = {
+        errno.ENOSPC: "the disk is full; make room, and the same command goes on",
+        errno.EDQUOT: "the disk quota is used up; make room, and the same command goes on",
+        errno.EROFS: "the disk is read-only; give another --runs-root or --out",
+        errno.EACCES: "no permission; give another --runs-root or --out, or change who may write there",
+        errno.EPERM: "no permission; give another --runs-root or --out, or change who may write there",
+        errno.ENOTDIR: "a part of the path is a file, not a folder",
+        errno.EEXIST: "a part of the path is a file, not a folder",
+        errno.EISDIR: "it is a folder",
+        errno.ENOENT: "its folder is gone",
+        errno.ENAMETOOLONG: "its name is too long for this disk",
+        errno.ELOOP: "a link that leads to itself",
+    }
+    return words.get(error.errno, error.strerror or str(error))
+
+
+def read_text(path):
+    """Text of a UTF-8 file, with or without byte-order mark.
+
+    Raises:
+        InputError: it is missing, unreadable or in another encoding.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {reason(error)}") from None
+
+
+def read_json(path, keys=(), advice=""):
+    """The dict that a JSON file holds.
+
+    Args:
+        keys: that it must have. advice: what the message of a damaged file ends with.
+
+    Raises:
+        InputError: it is missing, damaged or something else.
+    """
+    try:
+        found = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is damaged ({str(error)[:80]}){advice}") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is damaged (it holds a {type(found).__name__}, not a dict){advice}")
+    if missing := [key for key in keys if key not in found]:
+        raise InputError(f"{path} is damaged (it lacks {few(missing)}){advice}")
+    return found
+
+
+def read_numbers(path, advice=""):
+    """The rows of a CSV file of numbers as dicts name -> text; errors and `advice` as in `read_json`."""
+    rows = list(csv.DictReader(io.StringIO(read_text(path))))
+    try:
+        [[float(value) for value in row.values()] for row in rows][0]
+    except (IndexError, TypeError, ValueError):
+        raise InputError(f"{path} is damaged{advice}") from None
+    return rows
+
+
+def write_json(path, value, **options):
+    """Write a value as JSON; see `writing`."""
+    with writing(path, "w", encoding="utf-8", **options) as file:
+        file.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+class Lock:
+    """A lock file that one process holds: the next one is refused, and told who has it.
+
+    The system lets go of it when the process ends, however that happens, so a dead one's lock does not hold.
+
+    Args:
+        path: of the lock file. what: words for what it guards. patience: seconds to wait for another process.
+
+    Raises:
+        InputError: another process has it.
+    """
+
+    def __init__(self, path, what, patience=PATIENCE):
+        self.path, self.file = Path(path), None
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not LOCKS:
+            return
+        until = time.monotonic() + patience
+        while not self._try():
+            if time.monotonic() > until:
+                holder = self.path.read_text(encoding="utf-8", errors="replace").strip() if self.path.exists() else ""
+                raise InputError(f"{what} is in use by {holder or 'another process'}; wait for it, or end it")
+            time.sleep(0.1)
+
+    def _try(self):
+        """Whether the lock is ours now."""
+        file = self.path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_ino != os.stat(self.path).st_ino:
+                raise OSError  # whoever had it has removed it since: this is a file without a name
+        except OSError as error:
+            file.close()
+            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):  # a disk without locks
+                return True
+            return False
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        self.file = file
+        return True
+
+    def release(self):
+        """Remove the lock file and let go of it."""
+        if self.file is not None:
+            self.path.unlink(missing_ok=True)
+            self.file.close()
+            self.file = None
