@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import hypothesis
 import pytest
 import torch
 
@@ -28,6 +29,10 @@ TINY_FLAGS = {  # by the beginning of a script's name, the first that fits
 CHAIN = {e.name: e for e in experiments.chain()}
 TINY = ["--backbone", "resnet18", "--weights", "random", "--image-size", "48"]
 
+
+hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("long", max_examples=20_000, deadline=None)
+hypothesis.settings.load_profile("quick")
 
 DRAWN = {"breeds": 4, "trainval": 3, "test": 2, "background": 4}  # photos of a breed in each split, scenes
 TRAINVAL, TEST = DRAWN["breeds"] * DRAWN["trainval"], DRAWN["breeds"] * DRAWN["test"]
