@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SEED ?= 0
 DEMO = reproduce.py --runs-root runs/demo --data-root data/sample --backbone mobilenet_v2 \
-	--weights data/drawings-mobilenet_v2.pt --image-size 160 --short --test-only --seed $(SEED)
+	--weights data/drawings-mobilenet_v2.pt --image-size 160 --short --test-only --jobs 2 --seed $(SEED)
 
 demo: .venv/installed
 	.venv/bin/python $(DEMO)
@@ -19,6 +19,9 @@ test: .venv/installed-test
 lint: .venv/installed-test
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
+audit: .venv/installed
+	.venv/bin/pip install -q pip-audit && .venv/bin/pip-audit --local --skip-editable
+
 .venv/installed: requirements.txt
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
 	.venv/bin/pip install -q -r requirements.txt
@@ -28,4 +31,4 @@ lint: .venv/installed-test
 	.venv/bin/pip install -q -r requirements-test.txt
 	touch $@
 
-.PHONY: demo picture reproduce test lint
+.PHONY: demo picture reproduce test lint audit

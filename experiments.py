@@ -97,7 +97,7 @@ FIVE = {  # members of an ensemble, and the runs that they are read from
     "class_specific_ccam specific_37_class": "train_ccam_on_specific_37_class",
 }  # fmt: skip
 SHORT_UNET = ("--size", "64", "--epochs", "7")
-SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8", *ONE_SCALE)
+SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
 MEMBER = ("train_ccam_pretrained",)
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
 

@@ -1,5 +1,6 @@
 """Checkpoints: plain dicts of tensors and constructor arguments, from whoever. Reading one never runs code."""
 
+import hashlib
 import io
 import zipfile
 from pathlib import Path
@@ -20,10 +21,15 @@ def write(path, value):
 def read(path):
     """Read what `write` wrote, or a .safetensors file; code in the file is never run.
 
+    Where <path>.sha256 stands beside it, as sha256sum writes it, the file must have that digest.
+
     Raises:
         InputError: the file is missing, damaged or holds anything but tensors and plain values.
     """
     try:
+        beside = Path(f"{path}.sha256")
+        if beside.is_file() and hashlib.sha256(Path(path).read_bytes()).hexdigest() not in beside.read_text():
+            raise ValueError(f"it does not have the digest of {beside.name}")
         if Path(path).suffix == ".safetensors":
             from safetensors.torch import load_file  # comes with timm
 

@@ -3,10 +3,11 @@
 import hashlib
 import re
 
+import pytest
 import torch
 
 from conftest import ROOT
-from src import checkpoints
+from src import InputError, checkpoints
 from src.drawings import figures, painter, sample
 from src.models import classifiers
 
@@ -22,6 +23,17 @@ def test_the_backbone_is_what_its_text_says(settings):
     settings.backbone, settings.weights = "mobilenet_v2", str(FILE)
     model = classifiers.pretrained(settings)
     assert model.fc.out_features == len(sample.PRETEXT_KINDS) and next(model.parameters()).dtype == torch.float32
+
+
+def test_a_changed_file_is_refused(tmp_path):
+    beside = FILE.with_name(f"{FILE.name}.sha256")
+    content = FILE.read_bytes()
+    (tmp_path / beside.name).write_bytes(beside.read_bytes())
+    (tmp_path / FILE.name).write_bytes(content)
+    assert checkpoints.read(tmp_path / FILE.name)["network"] == "classifier"
+    (tmp_path / FILE.name).write_bytes(content[:-1] + b"x")
+    with pytest.raises(InputError, match="does not have the digest of"):
+        checkpoints.read(tmp_path / FILE.name)
 
 
 def test_a_short_run_makes_such_a_file(script, settings):
