@@ -162,6 +162,8 @@ def run(main, script, argv=None):
         if distributed.is_parted(error):
             sys.exit(_say("error: another process of this run has ended; start it again, the same command goes on", 2))
         raise
+    finally:
+        files.release_all()
 
 
 def _say_if_first(text, code):

@@ -20,6 +20,7 @@ try:
 except ImportError:  # Windows: two processes on one run directory are not told apart there
     LOCKS = False
 
+HELD = []  # this process's locks
 PATIENCE = 5.0  # seconds that a lock is waited for: a process that was just ended needs a moment to be gone
 
 
@@ -190,6 +191,8 @@ class Lock:
     def __init__(self, path, what, patience=PATIENCE):
         self.path, self.file = Path(path), None
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        for ours in [lock for lock in HELD if lock.path == self.path]:  # this process was given up and tries again
+            ours.release()
         if not LOCKS:
             return
         until = time.monotonic() + patience
@@ -215,6 +218,7 @@ class Lock:
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         self.file = file
+        HELD.append(self)
         return True
 
     def release(self):
@@ -223,3 +227,10 @@ class Lock:
             self.path.unlink(missing_ok=True)
             self.file.close()
             self.file = None
+            HELD.remove(self)
+
+
+def release_all():
+    """Let go of all locks of this process."""
+    for lock in list(HELD):
+        lock.release()

@@ -1,0 +1,192 @@
+"""Disks that fill, processes that end, files that change: one line each, nothing lost. Longer: benchmarks/faults.py."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from conftest import ROOT, TINY
+from src import InputError, cli, data, files, runs
+from src.data import cache
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Flushing says that the disk is full, as the system does when the last block does not fit."""
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
+
+
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path, full_disk):
+    path = tmp_path / "file.txt"
+    path.write_text("before")
+    with (
+        pytest.raises(InputError, match="file.txt cannot be written: the disk is full; make room"),
+        files.writing(path, "w") as file,
+    ):
+        file.write("after")
+    assert path.read_text() == "before" and [p.name for p in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_no_memory_is_mapped_on_a_full_disk(settings, full_disk):
+    with pytest.raises(InputError, match="MB, cannot be written: the disk is full"):
+        data.load(settings)
+    assert not list((settings.runs_root / "cache").iterdir())
+    run = runs.Run.__new__(runs.Run)
+    run.path = settings.runs_root
+    with pytest.raises(InputError, match="the disk is full"):
+        cache.scratch(run, np.float16, (9, 9))
+
+
+@pytest.mark.parametrize("name", ["a" * 251, "ä" * 120, "-"])
+def test_long_names_have_room_for_a_temporary_one(tmp_path, name):
+    with files.writing(tmp_path / f"{name}.png") as file:
+        file.write(b"x")
+    assert [p.name for p in tmp_path.iterdir()] == [f"{name}.png"]
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), files.writing(tmp_path / "file.txt", "w") as file:
+        file.write("half")
+        raise KeyboardInterrupt
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "list", "gone"])
+def test_a_damaged_cache_is_made_again_and_says_so(settings, capsys, damage):
+    before = data.load(settings).batch(range(20))
+    pixels, index = (next((settings.runs_root / "cache").glob(f"*.{kind}")) for kind in ("pixels", "json"))
+    content = bytearray(pixels.read_bytes())
+    content[5000] ^= 1
+    if damage == "flip":
+        pixels.write_bytes(content)
+    elif damage == "cut":
+        pixels.write_bytes(content[:-9])
+    elif damage == "list":
+        index.write_text(index.read_text()[:-9])
+    else:
+        pixels.unlink()
+    assert (data.load(settings).batch(range(20)) == before).all()
+    assert "are damaged; decoding them again" in capsys.readouterr().out
+    data.load(settings)
+    assert not capsys.readouterr().out
+
+
+def test_changed_photos_are_refused_downstream_and_touched_ones_are_not(script):
+    assert script("train_ccam/train_ccam.py", "--epochs", "1")[0] == 0
+    path = sorted((script.data_root / "oxford-iiit-pet" / "images").iterdir())[0]
+    os.utime(path, (1, 1))
+    assert script("train_ccam/evaluate_ccam.py", "--scales", "1.0")[0] == 0
+    Image.new("RGB", (40, 30), "red").save(path)
+    code, _, err = script("train_ccam/ensemble_masks.py", "--scales", "1.0")
+    assert code == 2 and "have changed since" in err and len(err.splitlines()) == 1
+
+
+def test_a_damaged_resume_state_is_named(script, monkeypatch):
+    command = ["train_ccam/train_ccam.py", "--epochs", "3"]
+    keep = runs.Run.keep
+
+    def stop(run, state):
+        keep(run, state)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs.Run, "keep", stop)
+    assert script(*command)[0] == 130
+    monkeypatch.setattr(runs.Run, "keep", keep)
+    state = script.runs_root / "train_ccam_pretrained" / "seed0" / "resume.pt"
+    content = bytearray(state.read_bytes())
+    content[len(content) // 2] ^= 255
+    state.write_bytes(content)
+    code, _, err = script(*command)
+    assert code == 2 and "resume.pt" in err and "starts from the first epoch" in err and len(err.splitlines()) == 1
+    state.unlink()
+    assert script(*command)[0] == 0
+
+
+HOLD = """
+import sys, time
+sys.path.insert(0, {root!r})
+from src import files
+files.Lock({path!r}, "x")
+print(1, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds a lock, and the lock's path."""
+    path = tmp_path / "lock"
+    code = HOLD.format(root=str(ROOT), path=str(path))
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "1\n"
+    yield process, path
+    process.kill()
+    process.wait()
+
+
+def test_a_lock_names_who_has_it_and_a_dead_ones_does_not_hold(holder):
+    process, path = holder
+    with pytest.raises(InputError, match=rf"the run is in use by process {process.pid} on \S+; wait for it, or end it"):
+        files.Lock(path, "the run", patience=0.2)
+    process.kill()
+    process.wait()
+    lock = files.Lock(path, "the run", patience=0.2)
+    assert str(os.getpid()) in path.read_text()
+    lock.release()
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(("kind", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_ended_training_says_so_and_leaves_nothing(script, kind, code):
+    words = [*TINY, "--data-root", script.data_root, "--runs-root", script.runs_root, "--epochs", "100000"]
+    command = [sys.executable, str(ROOT / "train_ccam" / "train_ccam.py"), *map(str, words)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    folder = script.runs_root / "train_ccam_pretrained" / "seed0"
+    while not (folder / "metrics.csv").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(kind)
+    _, err = process.communicate(timeout=30)
+    lines = [line for line in err.splitlines() if "Warn" not in line]
+    assert process.returncode == code and lines == [lines[0]] and "the same command continues this run" in lines[0]
+    assert not list(script.runs_root.rglob("*.part")) and not list(script.runs_root.rglob("*lock"))
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (MemoryError(), "not enough memory; lower --batch-size"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"), "lower --batch-size"),
+        (OSError(errno.ENOSPC, "No space left", "/some/file"), "/some/file: the disk is full"),
+        (PermissionError(errno.EACCES, "denied", "/some/file"), "/some/file: no permission"),
+        (FileNotFoundError(errno.ENOENT, "gone", "/some/file"), "/some/file: its folder is gone"),
+    ],
+)
+def test_what_the_system_says_is_one_line(error, line, capfd):
+    script = {"__file__": str(ROOT / "train_ccam" / "train_ccam.py"), "__doc__": "", "BATCH_SIZE": 8}
+
+    def main(_):
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, script, [])
+    err = capfd.readouterr().err
+    assert stop.value.code == 2 and line in err and len(err.splitlines()) == 1
+
+
+def test_a_bug_is_no_bad_input():
+    def main(_):
+        raise RuntimeError("shapes do not fit")
+
+    with pytest.raises(RuntimeError, match="shapes"):
+        cli.run(main, {"__file__": str(ROOT / "train_ccam" / "train_ccam.py"), "__doc__": ""}, [])
