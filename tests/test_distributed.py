@@ -2,8 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -100,3 +103,29 @@ def test_parts_of_a_mean_average_to_the_mean(monkeypatch):
     assert float(sum(parts) / 2) == pytest.approx(float(values.mean()))
     with pytest.raises(InputError, match="a batch of 1 photo cannot be shared by 2 processes"):
         distributed.check_batch(values[:1])
+
+
+def test_when_one_process_is_killed_all_end(script, tmp_path):
+    """In seconds, with one line of ours and no lock left; the same command goes on."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words += [ROOT / "train_ccam" / "train_ccam.py", "--epochs", "100000", *TINY]
+    words += ["--data-root", script.data_root, "--runs-root", tmp_path / "two"]
+    process = subprocess.Popen(
+        [str(w) for w in words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd="/",
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    folder = tmp_path / "two" / "train_ccam_pretrained" / "seed0"
+    while not (folder / "metrics.csv").exists() and process.poll() is None:
+        time.sleep(0.1)
+    workers = [int(n) for n in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    ranks = {n: dict(line.split("=", 1) for line in Path(f"/proc/{n}/environ").read_text().split("\0") if "=" in line)
+             for n in workers}  # fmt: skip
+    victim = next(n for n, env in ranks.items() if env.get("RANK") == "1")
+    start = time.time()
+    os.kill(victim, signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0 and time.time() - start < 60
+    ours = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(ours) <= 1 and all("another process of this run has ended" in line for line in ours), err
+    assert not any(Path(f"/proc/{n}").exists() for n in workers)
+    assert not list((tmp_path / "two").rglob("*.part"))
