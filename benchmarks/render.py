@@ -110,7 +110,7 @@ def runs(summaries):
     for seed, of_seed in summaries.items():
         made_by = [" ".join(sorted({s[key] for s in of_seed.values()})) for key in ("commit", "device", "precision")]
         rows.append([seed, len(of_seed), *made_by, f"{sum(s['seconds'] for s in of_seed.values()) / 60:.0f}"])
-    return tables.markdown(["seed", "runs", "commit", "device", "precision", "minutes"], rows)
+    return tables.markdown(["seed", "runs", "commit", "device", "precision", "stage minutes"], rows)
 
 
 def spread(name):
