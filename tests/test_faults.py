@@ -151,7 +151,8 @@ def test_a_lock_names_who_has_it_and_a_dead_ones_does_not_hold(holder):
 def test_an_ended_training_says_so_and_leaves_nothing(script, kind, code):
     words = [*TINY, "--data-root", script.data_root, "--runs-root", script.runs_root, "--epochs", "100000"]
     command = [sys.executable, str(ROOT / "train_ccam" / "train_ccam.py"), *map(str, words)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    listen = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731 - shells tell jobs not to
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=listen)
     folder = script.runs_root / "train_ccam_pretrained" / "seed0"
     while not (folder / "metrics.csv").exists() and process.poll() is None:
         time.sleep(0.05)
