@@ -69,6 +69,7 @@ def run_all(settings, chain):
     for name in before:
         path = directory(settings, of_names[name])
         runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size", "passes"))
+        runs.sweep(path)
     stages_of = {e.name: (e.reads, arguments(settings, e)) for e in chain}
     ended = runner.run(stages_of, set(before), jobs=JOBS, verbose=VERBOSE)
     ahead, spent, cost = sum(e.cost for e in chain if e.name not in before), 0.0, 0

@@ -4,6 +4,7 @@ The chain is that of reproduce.py on 20 drawings, every stage shortened, in fp32
 who belongs to a command is read in /proc.
 """
 
+import contextlib
 import os
 import random
 import signal
@@ -31,12 +32,12 @@ def chain(data, root):
     ]  # fmt: skip
 
 
-def start(words, root):
+def start(words, root, stderr=subprocess.PIPE):
     """Start a script in a process group of its own."""
     env = {**os.environ, MARK: str(root), "OMP_NUM_THREADS": "2"}
     return subprocess.Popen(
         [sys.executable, str(cli.ROOT / words[0]), *map(str, words[1:])], env=env, start_new_session=True,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, stderr=stderr, text=True,
     )  # fmt: skip
 
 
@@ -65,24 +66,22 @@ def interrupted(commands, root, number, kind, dice):
     Returns:
         list of the exit codes of the commands that got one.
     """
-    codes = []
-    for words in commands:
+    codes, shares = [], [number - number // 5, number // 5]  # most of them for the first and longest
+    for words, share in zip(commands, shares, strict=True):
+        kills = 0
         while True:
-            process = start(words, root)
+            process = start(words, root, subprocess.DEVNULL)
             try:
-                process.wait(dice.uniform(1, LONGEST) if number > len(codes) else None)
+                process.wait(dice.uniform(1, LONGEST) if kills < share else None)
             except subprocess.TimeoutExpired:
                 victim = dice.choice([process.pid, *family(root)]) if kind == signal.SIGKILL else process.pid
-                try:
+                with contextlib.suppress(ProcessLookupError):  # it has just ended
                     os.kill(victim, kind)
-                except ProcessLookupError:
-                    continue
+                kills += 1
                 codes.append(process.wait())
-                process.stderr.close()
                 continue
             if process.returncode:
-                raise SystemExit(f"{words[0]} does not go on: {process.stderr.read()}")
-            process.stderr.close()
+                raise SystemExit(f"{words[0]} does not go on: exit code {process.returncode}")
             break
     return codes
 

@@ -28,7 +28,7 @@ def read(path):
     """
     try:
         beside = Path(f"{path}.sha256")
-        if beside.is_file() and hashlib.sha256(Path(path).read_bytes()).hexdigest() not in beside.read_text():
+        if beside.is_file() and hashlib.sha256(Path(path).read_bytes()).hexdigest() not in beside.read_text().lower():
             raise ValueError(f"it does not have the digest of {beside.name}")
         if Path(path).suffix == ".safetensors":
             from safetensors.torch import load_file  # comes with timm

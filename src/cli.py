@@ -152,7 +152,7 @@ def run(main, script, argv=None):
     except KeyboardInterrupt:
         sys.exit(_say_if_first("interrupted; the same command continues this run", 130))
     except OSError as error:
-        if error.errno is None:
+        if error.errno not in files.WRITING:
             raise
         sys.exit(_say(f"error: {error.filename or 'a file'}: {files.reason(error)}", 2))
     except (MemoryError, RuntimeError) as error:

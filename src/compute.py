@@ -92,7 +92,7 @@ def precision(settings):
 def is_out_of_memory(error):
     """Whether an exception says that memory was not enough, on a GPU or on the CPU."""
     known = isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError))
-    return known or "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return known or any(words in str(error) for words in ("can't allocate memory", "out of memory", "enough memory"))
 
 
 def full_precision():

@@ -35,7 +35,8 @@ def stop():
 
 def is_parted(error):
     """Whether an exception says that another process is gone."""
-    return dist.is_initialized() and (isinstance(error, dist.DistError) or "gloo" in str(error).lower())
+    signs = ("connection closed", "connection reset", "reset by peer", "broken pipe", "timed out", "aborted")
+    return dist.is_initialized() and any(sign in str(error).lower() for sign in signs)
 
 
 def world_size():

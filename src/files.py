@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from src import InputError, few
@@ -49,10 +49,12 @@ def writing(path, mode="wb", flush=True, **options):
         os.replace(part, path)
         if flush:
             _flush_folder(path.parent)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {reason(error)}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(error, OSError):
+            raise InputError(f"{path} cannot be written: {reason(error)}") from None
+        raise
 
 
 @contextmanager
@@ -99,30 +101,44 @@ def reserve(path, size):
     """
     try:
         with Path(path).open("wb") as file:
-            if hasattr(os, "posix_fallocate") and size:
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
+            if not (hasattr(os, "posix_fallocate") and size and _allocate(file, size)):
                 file.truncate(size)
     except OSError as error:
-        Path(path).unlink(missing_ok=True)
+        with suppress(OSError):
+            Path(path).unlink()
         raise InputError(f"{path}, {size / 1e6:.1f} MB, cannot be written: {reason(error)}") from None
 
 
-def reason(error):
-    """What an OSError means, in words."""
-    words = {
-        errno.ENOSPC: "the disk is full; make room, and the same command goes on",
-        errno.EDQUOT: "the disk quota is used up; make room, and the same command goes on",
-        errno.EROFS: "the disk is read-only; give another --runs-root or --out",
-        errno.EACCES: "no permission; give another --runs-root or --out, or change who may write there",
-        errno.EPERM: "no permission; give another --runs-root or --out, or change who may write there",
-        errno.ENOTDIR: "a part of the path is a file, not a folder",
-        errno.EEXIST: "a part of the path is a file, not a folder",
-        errno.EISDIR: "it is a folder",
-        errno.ENOENT: "its folder is gone",
-        errno.ENAMETOOLONG: "its name is too long for this disk",
-        errno.ELOOP: "a link that leads to itself",
-    }
+def _allocate(file, size):
+    """Whether the disk can set room aside."""
+    try:
+        os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):
+            return False
+        raise
+    return True
+
+
+PERMISSION = "no permission; give another --runs-root or --out, or change who may write there"
+WRITING = {
+    errno.ENOSPC: "the disk is full; make room, and the same command goes on",
+    errno.EDQUOT: "the disk quota is used up; make room, and the same command goes on",
+    errno.EROFS: "the disk is read-only; give another --runs-root or --out",
+    errno.EACCES: PERMISSION,
+    errno.EPERM: PERMISSION,
+    errno.ENOTDIR: "a part of the path is a file, not a folder",
+    errno.EEXIST: "a part of the path is a file, not a folder",
+    errno.EISDIR: "it is a folder",
+    errno.ENOENT: "its folder is gone",
+    errno.ENAMETOOLONG: "its name is too long for this disk",
+    errno.ELOOP: "a link that leads to itself",
+}
+READING = WRITING | {errno.ENOENT: "no such file", errno.EACCES: "no permission to read it"}
+
+
+def reason(error, words=WRITING):
+    """What an OSError means, in words: those of WRITING or of READING."""
     return words.get(error.errno, error.strerror or str(error))
 
 
@@ -137,7 +153,7 @@ def read_text(path):
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {reason(error)}") from None
+        raise InputError(f"{path} cannot be read: {reason(error, READING)}") from None
 
 
 def read_json(path, keys=(), advice=""):
@@ -198,22 +214,24 @@ class Lock:
         until = time.monotonic() + patience
         while not self._try():
             if time.monotonic() > until:
-                holder = self.path.read_text(encoding="utf-8", errors="replace").strip() if self.path.exists() else ""
-                raise InputError(f"{what} is in use by {holder or 'another process'}; wait for it, or end it")
+                raise InputError(f"{what} is in use by {self._holder()}; wait for it, or end it")
             time.sleep(0.1)
 
+    def _holder(self):
+        with suppress(OSError):
+            return self.path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+        return "another process"
+
     def _try(self):
-        """Whether the lock is ours now."""
+        """Whether the lock is ours now, or the disk has no locks."""
         file = self.path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino != os.stat(self.path).st_ino:
-                raise OSError  # whoever had it has removed it since: this is a file without a name
+                raise FileNotFoundError(errno.ENOENT, "whoever had it has removed it since: a file without a name")
         except OSError as error:
             file.close()
-            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):  # a disk without locks
-                return True
-            return False
+            return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.ENOENT)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
@@ -224,7 +242,8 @@ class Lock:
     def release(self):
         """Remove the lock file and let go of it."""
         if self.file is not None:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # the disk has become read-only, or is gone
+                self.path.unlink()
             self.file.close()
             self.file = None
             HELD.remove(self)

@@ -118,10 +118,14 @@ def must_agree(settings, path, names):
             flag = "--" + name.replace("_", "-")
             raise InputError(f"{path} was made with {flag} {theirs}, not {ours}; use another --runs-root")
     if config.get("photos") and settings.photos and config["photos"] != settings.photos:
-        raise InputError(
-            f"the photos of {settings.data_root} have changed since {path} was made; "
-            "--overwrite of reproduce.py runs all stages anew, another --runs-root keeps both"
-        )
+        text = f"the photos of {settings.data_root} have changed since {path} was made, or are others"
+        raise InputError(f"{text}; --overwrite of reproduce.py runs all stages anew, another --runs-root keeps both")
+
+
+def sweep(path):
+    """Remove what only an unfinished run needs from a finished one, as far as a kill has left it."""
+    for left in (*Path(path).rglob("resume.pt"), Path(path) / "lock"):
+        left.unlink(missing_ok=True)
 
 
 def summary_of(path):
@@ -153,10 +157,10 @@ class Run:
 
     def _open(self):
         settings, config = self.settings, self._config()
-        if finished(self.path) and not settings.overwrite:
-            raise InputError(f"{self.path} is finished; --overwrite runs it anew")
+        self._refuse_if_finished()
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = files.Lock(self.path / "lock", self.path)
+        self._refuse_if_finished()  # by another process that had the lock until now
         if settings.overwrite:
             self._empty()
         if (self.path / "config.json").exists():
@@ -164,8 +168,15 @@ class Run:
             for part in ("settings", "constants"):
                 if before[part] != json.loads(json.dumps(config[part], default=str)):
                     raise InputError(f"{self.path} is an unfinished run with other {part}; --overwrite runs it anew")
+            if before.get("photos", "") not in ("", settings.photos):
+                raise InputError(f"{self.path} is an unfinished run of other photos; --overwrite runs it anew")
         files.write_json(self.path / "config.json", config)
         self.log(f"{self.stage}, seed {settings.seed}, in {self.path}")
+
+    def _refuse_if_finished(self):
+        if finished(self.path) and not self.settings.overwrite:
+            sweep(self.path)
+            raise InputError(f"{self.path} is finished; --overwrite runs it anew")
 
     def _empty(self):
         """Remove what an earlier run left, its end first: a half emptied one is not finished."""
@@ -228,11 +239,7 @@ class Run:
             checkpoints.write(self.path / "resume.pt", state)
 
     def resume(self):
-        """What `keep` saved last, or None.
-
-        Raises:
-            InputError: it is damaged.
-        """
+        """What `keep` saved last, or None; InputError if it is damaged."""
         path = self.path / "resume.pt"
         if not path.exists():
             return None
@@ -264,8 +271,6 @@ class Run:
             numbers = {k: v for k, v in values.items() if isinstance(v, float)}
             if numbers:
                 self.log(f"{split}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
-        for path in self.path.rglob("resume.pt"):  # of its parts, too
-            path.unlink()
         config = config_of(self.path)
         files.flush_all()  # summary.json says that all of it is there
         files.write_json(
@@ -274,10 +279,11 @@ class Run:
              "peak_memory_mb": peak and round(peak / 2**20), "precision": compute.precision(self.settings),
              "commit": config["commit"], "device": config["device"], "metrics": scores},
         )  # fmt: skip
+        self._lock.release()
+        sweep(self.path)
         self.log(f"done in {seconds:.0f} s: {self.path}")
         if next_script:
             self.log(f"next: {command(self.settings, next_script, **next_variant)}")
-        self._lock.release()
 
 
 def _commit():

@@ -35,6 +35,8 @@ def decoded(paths, settings):
         if found is None:
             _fill(base, paths, shape)
             found = _open(base, shape)
+            if found is None:
+                raise InputError(f"{base} cannot be read back as it was written; is the disk sound?")
     finally:
         lock.release()
     array, errors, sums = found
@@ -91,15 +93,18 @@ def _fill(base, paths, shape):
         except InputError as error:
             return str(error)
 
-    part = base.with_suffix(".part")
+    part = base.with_suffix(".part" if files.LOCKS else f".{os.getpid()}.part")
     files.reserve(part, math.prod(shape))
-    array = np.memmap(part, np.uint8, "r+", shape=shape)
-    with compute.threads() as pool:  # Pillow decodes and resizes outside Python's lock
-        bar = tqdm(pool.map(one, enumerate(paths)), "decoding", len(paths), disable=None, unit="photo")
-        errors = list(bar)
-        sums = list(pool.map(zlib.crc32, array))
-    array.flush()
-    os.replace(part, base.with_suffix(".pixels"))
+    try:
+        array = np.memmap(part, np.uint8, "r+", shape=shape)
+        with compute.threads() as pool:  # Pillow decodes and resizes outside Python's lock
+            bar = tqdm(pool.map(one, enumerate(paths)), "decoding", len(paths), disable=None, unit="photo")
+            errors = list(bar)
+            sums = list(pool.map(zlib.crc32, array))
+        array.flush()
+        os.replace(part, base.with_suffix(".pixels"))
+    finally:
+        part.unlink(missing_ok=True)
     files.write_json(base.with_suffix(".json"), {"errors": errors, "sums": sums})
 
 

@@ -92,7 +92,7 @@ def _line(error):
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     if isinstance(error, OSError) and error.errno:
-        return files.reason(error)
+        return files.reason(error, files.READING)
     if isinstance(error, MemoryError):
         return "not enough memory for so large a picture"
     return (str(error).strip() or type(error).__name__).splitlines()[0]
