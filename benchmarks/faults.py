@@ -19,9 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-import kills
-from kills import run
-
+from benchmarks import kills
+from benchmarks.kills import run
 from src import cli
 from src.drawings import sample
 from src.report import tables
