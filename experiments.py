@@ -233,7 +233,7 @@ SHEET = (
     ("class-specific", "generate_masks_specific_37_class", "masks"),
     ("+dCRF", "generate_masks_specific_37_class", "masks_crf"),
     ("U-Net", "evaluate_unet_train_on_37CCAM_CRF", "masks"),
-    ("ensemble", "train_on_ensemble", "masks_final"),
+    ("final masks", "train_on_ensemble", "masks_final"),
 )
 GALLERY = (*SHEET[:-1], ("first masks", "ensemble_masks", "masks_crf"), SHEET[-1])  # the same of the page
 

@@ -47,9 +47,10 @@ def run(stages, done, *, jobs=1, verbose=False):
                 done.add(name)
                 yield name
     finally:  # nobody else would end them, and the same command would start others beside them
-        for process in running.values():
+        started = [process for process in running.values() if process.is_alive()]  # one may be just about to start
+        for process in started:
             process.terminate()
-        for process in running.values():
+        for process in started:
             process.join()
 
 
