@@ -122,17 +122,25 @@ def unbroken(data, root):
 
 
 def kill(data, folder, number, kind, reference):
-    """A row of the table: the chain, interrupted, beside the unbroken one."""
-    root = folder / signal.Signals(kind).name
-    dice = random.Random(number)
-    codes = interrupted(chain(data, root), root, number, kind, dice)
-    time.sleep(1)
-    orphans, left = family(root), left_over(root)
-    count, differ = differences(reference, root)
-    expected = {signal.SIGKILL: None, signal.SIGTERM: 143, signal.SIGINT: 130}[kind]
-    wrong = [code for code in codes if expected and code not in (expected, 0)]
-    for name in [*differ, *map(str, left), *map(str, orphans), *map(str, wrong)]:
-        print(f"  {name}", file=sys.stderr)
-    bad = bool(differ or left or orphans or wrong)
-    shown = " ".join(sorted({str(code) for code in codes}, key=int))
-    return [signal.Signals(kind).name, len(codes), shown, count, len(differ), len(left), len(orphans)], bad
+    """A row of the table: the chain, interrupted and gone on with until it ended, beside the unbroken one.
+
+    It is begun anew in another folder until `number` signals were sent.
+    """
+    dice, codes, sums, wrong = random.Random(number), [], [0, 0, 0, 0], []
+    name = signal.Signals(kind).name
+    expected = {signal.SIGTERM: (143, -15), signal.SIGINT: (130, -2)}  # the latter before Python has set itself up
+    while len(codes) < number:
+        root = folder / f"{name}{len(codes)}"
+        new = interrupted(chain(data, root), root, number - len(codes), kind, dice)
+        codes += new
+        time.sleep(1)
+        orphans, left = family(root), left_over(root)
+        count, differ = differences(reference, root)
+        sums = [total + some for total, some in zip(sums, (count, len(differ), len(left), len(orphans)), strict=True)]
+        wrong += [code for code in new if kind in expected and code not in (*expected[kind], 0)]
+        for text in [*differ, *left, *orphans, *wrong]:
+            print(f"  {text}", file=sys.stderr)
+        if not new:
+            break
+    shown = " ".join(map(str, sorted(set(codes))))
+    return [name, len(codes), shown, *sums], bool(any(sums[1:]) or wrong)
