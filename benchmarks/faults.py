@@ -45,7 +45,7 @@ class Disk:
 
     def remove(self):
         if self.there:
-            subprocess.run(["umount", str(self.path)], check=True)
+            subprocess.run(["umount", "--lazy", str(self.path)], check=True)
         self.path.rmdir()
 
 
@@ -201,28 +201,41 @@ def without_memory(drawn, folder):
     return ["too large a batch", answer_of(lines, root), done.returncode], done.returncode != 2 or len(lines) != 1
 
 
+def show(row):
+    """Print a row of a table as soon as it is known: the whole takes long."""
+    print(f"| {' | '.join(map(str, row))} |", flush=True)
+
+
 def main(_):
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         drawn, bad = folder / "drawn", []
         sample.draw(drawn, breeds=4, trainval=3, test=2, background=4)
-        rows = []
         if KILLS or SIGNALS:
             kills.unbroken(drawn, folder / "reference")
+            print(
+                tables.markdown(["signal", "times", "exit codes", "files", "differ", "left over", "orphans"], []),
+                end="",
+            )
         for kind, number in ((signal.SIGKILL, KILLS), (signal.SIGTERM, SIGNALS), (signal.SIGINT, SIGNALS)):
             if number:
                 row, wrong = kills.kill(drawn, folder, number, kind, folder / "reference")
-                rows.append(row)
+                show(row)
                 bad.append(wrong)
-        head = ["signal", "times", "exit codes", "files", "differ", "left over", "orphans"]
-        if rows:
-            print(tables.markdown(head, rows), flush=True)
         if FAULTS:
-            found = [with_fault(drawn, folder, number, fault) for number, fault in enumerate(faults())]
-            found += [f(drawn, folder) for f in (on_a_read_only_disk, twice_at_once, without_memory)]
-            full, wrong = on_a_full_disk(drawn, folder)
-            print(tables.markdown(["what is broken", "the one line", "exit code"], [*(row for row, _ in found), *full]))
-            bad += [*(wrong for _, wrong in found), wrong]
+            print("\n" + tables.markdown(["what is broken", "the one line", "exit code"], []), end="")
+            for number, fault in enumerate(faults()):
+                row, wrong = with_fault(drawn, folder, number, fault)
+                show(row)
+                bad.append(wrong)
+            for broken in (on_a_read_only_disk, twice_at_once, without_memory):
+                row, wrong = broken(drawn, folder)
+                show(row)
+                bad.append(wrong)
+            rows, wrong = on_a_full_disk(drawn, folder)
+            for row in rows:
+                show(row)
+            bad.append(wrong)
     sys.exit(1 if any(bad) else 0)
 
 
