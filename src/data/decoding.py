@@ -69,7 +69,7 @@ def decode(path, size=None, max_side=None):
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path.name}: {_line(error)}") from None
+        raise InputError(f"{path.name}: {in_words(error)}") from None
 
 
 def upright_size(path):
@@ -84,10 +84,10 @@ def upright_size(path):
             turned = image.getexif().get(0x0112) in (5, 6, 7, 8)  # orientations that lie on a side
             return image.size[::-1] if turned else image.size
     except Exception as error:
-        raise InputError(f"{path.name}: {_line(error)}") from None
+        raise InputError(f"{path.name}: {in_words(error)}") from None
 
 
-def _line(error):
+def in_words(error):
     """One line for whatever Pillow's forty readers raise for a damaged file: a dozen types, some without a text."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image"

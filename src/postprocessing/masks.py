@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from src import InputError, compute, data, distributed, few, files, metrics
-from src.data.decoding import decode
+from src.data.decoding import decode, in_words
 from src.postprocessing import boxed, crf
 
 IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, scores and pictures count background
@@ -64,7 +64,7 @@ def read(path, size=None, values=None):
     except InputError:
         raise
     except Exception as error:  # Pillow's readers raise a dozen types for damaged files
-        raise InputError(f"no readable mask {path} ({error})") from None
+        raise InputError(f"no readable mask {path} ({in_words(error)})") from None
     strangers = [] if values is None else sorted(set(np.unique(found).tolist()) - values.keys())
     if strangers:
         meaning = ", ".join(f"{value} {words}" for value, words in values.items())
