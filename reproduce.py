@@ -252,12 +252,12 @@ def main(settings):
     if LIST:
         print(stages(settings, chain))
         return
-    start = time.time()
+    start = time.monotonic()
     run_all(settings, chain)
     if own:
         say_result(settings, photos, chain)
         return
-    say_tables(settings, photos, chain, (time.time() - start) / 60)
+    say_tables(settings, photos, chain, (time.monotonic() - start) / 60)
 
 
 if __name__ == "__main__":

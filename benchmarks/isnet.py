@@ -41,7 +41,7 @@ def network(package):
 
 def main(settings):
     photos, session = data.load(settings, pixels=False), network(Path(PACKAGE))
-    folder, start = Path(MASKS), time.time()
+    folder, start = Path(MASKS), time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     for i in compute.progress(photos.test, "masks"):
         image = Image.fromarray(decode(photos.paths[i]))
@@ -50,7 +50,7 @@ def main(settings):
         prob = session.run(None, {session.get_inputs()[0].name: values})[0].squeeze()
         prob = np.asarray(Image.fromarray(prob.astype(np.float32)).resize(image.size, Image.Resampling.BILINEAR))
         masks.save(folder / f"{photos.names[i]}.png", masks.label(prob, 0))
-    print(f"{(time.time() - start) / len(photos.test):.1f} s a photo: {folder}")
+    print(f"{(time.monotonic() - start) / len(photos.test):.1f} s a photo: {folder}")
 
 
 if __name__ == "__main__":

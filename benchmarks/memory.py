@@ -53,7 +53,7 @@ def multiply(photos, copies, root):
 
 def peak(words):
     """Peak RssAnon in MB, looked at twenty times a second, and the seconds of a command."""
-    highest, start = 0, time.time()
+    highest, start = 0, time.monotonic()
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as process:
         while process.poll() is None:
             status = Path(f"/proc/{process.pid}/status").read_text()
@@ -62,7 +62,7 @@ def peak(words):
             time.sleep(0.05)
     if process.returncode:
         sys.exit(f"failed: {' '.join(words)}")
-    return highest / 1024, time.time() - start
+    return highest / 1024, time.monotonic() - start
 
 
 def main(settings):

@@ -107,7 +107,7 @@ def override(script, argv=None):
         settings.weights = str(Path(settings.weights).expanduser().resolve())
     settings.script = Path(script["__file__"]).resolve()
     settings.constants = {name: values[name] for name in own if name not in shared}
-    settings.upstreams, settings.photos = {}, ""
+    settings.upstreams, settings.photos = {}, {}
     for name, value in values.items():
         _check_numbers(parser, name, value if isinstance(value, tuple) else (value,))
     for name in ("IMAGE_SIZE", "SIZE"):

@@ -3,20 +3,14 @@
 import copy
 import csv
 import json
-import platform
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
-import torchvision
-
-from src import InputError, check_choice, checkpoints, cli, compute, distributed, files
+from src import InputError, check_choice, checkpoints, cli, compute, distributed, files, provenance
 
 AGAIN = "; --overwrite on that stage's command runs it anew"
 
@@ -117,9 +111,15 @@ def must_agree(settings, path, names):
         if ours != theirs:
             flag = "--" + name.replace("_", "-")
             raise InputError(f"{path} was made with {flag} {theirs}, not {ours}; use another --runs-root")
-    if config.get("photos") and settings.photos and config["photos"] != settings.photos:
-        text = f"the photos of {settings.data_root} have changed since {path} was made, or are others"
+    if what := _changed(settings, config):
+        text = f"the {what} of {settings.data_root} have changed since {path} was made, or are others"
         raise InputError(f"{text}; --overwrite of reproduce.py runs all stages anew, another --runs-root keeps both")
+
+
+def _changed(settings, config):
+    """What of the data root, photos or scenes, a run with this config.json saw otherwise; empty if it is the same."""
+    before = config["photos"]
+    return " and ".join(what for what, digest in settings.photos.items() if before.get(what, digest) != digest)
 
 
 def sweep(path):
@@ -135,7 +135,11 @@ def summary_of(path):
 
 def config_of(path):
     """The same of config.json."""
-    return files.read_json(Path(path) / "config.json", ("settings", "constants"), AGAIN)
+    path = Path(path) / "config.json"
+    config = files.read_json(path, ("settings", "constants", "photos"), AGAIN)
+    if not all(isinstance(config[key], dict) for key in ("settings", "constants", "photos")):
+        raise InputError(f"{path} is not of this version{AGAIN}")
+    return config
 
 
 class Run:
@@ -149,8 +153,8 @@ class Run:
     def __init__(self, settings, **variant):
         self.settings, self.variant = settings, variant
         self.stage = stage_name(settings.script, **variant)
-        self.path = directory(settings, settings.script, **variant)
-        self.start = time.time()
+        self.home = self.path = directory(settings, settings.script, **variant)
+        self.start = time.monotonic()
         with distributed.main_process_first():
             if distributed.rank() == 0:
                 self._open()
@@ -168,8 +172,8 @@ class Run:
             for part in ("settings", "constants"):
                 if before[part] != json.loads(json.dumps(config[part], default=str)):
                     raise InputError(f"{self.path} is an unfinished run with other {part}; --overwrite runs it anew")
-            if before.get("photos", "") not in ("", settings.photos):
-                raise InputError(f"{self.path} is an unfinished run of other photos; --overwrite runs it anew")
+            if what := _changed(settings, before):
+                raise InputError(f"{self.path} is an unfinished run of other {what}; --overwrite runs it anew")
         files.write_json(self.path / "config.json", config)
         self.log(f"{self.stage}, seed {settings.seed}, in {self.path}")
 
@@ -197,18 +201,19 @@ class Run:
             "argv": sys.argv,
             "upstreams": s.upstreams,
             "photos": s.photos,
-            "commit": _commit(),
-            "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
-                         "torchvision": torchvision.__version__},
-            "world_size": distributed.world_size(),
-            "device": compute.device_name(),
-        }  # fmt: skip
+            **provenance.of_this_run(),
+        }
+
+    def _must_be_there(self):
+        if not (self.home / "config.json").exists():
+            raise InputError(f"{self.home} has vanished while it was written; the same command makes it anew")
 
     def log(self, text):
         """Print a line and keep it in log.txt."""
         if distributed.rank():
             return
         print(text, flush=True)
+        self._must_be_there()
         with files.appending(self.path / "log.txt") as file:
             file.write(text + "\n")
 
@@ -223,6 +228,7 @@ class Run:
         """Append a row to metrics.csv; `epoch` counts from 1. Rows of an interrupted later epoch are dropped."""
         if distributed.rank():
             return
+        self._must_be_there()
         path = self.path / "metrics.csv"
         rows = []
         if path.exists():
@@ -265,8 +271,9 @@ class Run:
         """
         if distributed.rank():
             return
+        self._must_be_there()
         peak = compute.peak_memory()
-        seconds = round(time.time() - self.start, 1)
+        seconds = round(time.monotonic() - self.start, 1)
         for split, values in scores.items():
             numbers = {k: v for k, v in values.items() if isinstance(v, float)}
             if numbers:
@@ -284,17 +291,3 @@ class Run:
         self.log(f"done in {seconds:.0f} s: {self.path}")
         if next_script:
             self.log(f"next: {command(self.settings, next_script, **next_variant)}")
-
-
-def _commit():
-    """The commit of the code, with +changes where the tree differs (results apart); empty outside a git checkout."""
-
-    def git(*words):
-        words = ["git", "-C", str(cli.ROOT), *words]
-        return subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)benchmarks/results")
-        return git("describe", "--always") + ("+changes" if changes else "")
-    except (OSError, subprocess.SubprocessError):
-        return ""

@@ -44,7 +44,7 @@ def fit(run, model, optimizer, make_batches, loss_of, *, epochs, find_unused_par
         done = state["epoch"]
         run.log(f"resuming after epoch {done}")
     for epoch in range(done + 1, epochs + 1):
-        start = time.time()
+        start = time.monotonic()
         # Seeded by epoch, so that a resumed run sees what an unbroken one sees.
         epoch_seed = run.settings.seed * 100_003 + epoch
         torch.manual_seed(epoch_seed)
@@ -66,7 +66,7 @@ def fit(run, model, optimizer, make_batches, loss_of, *, epochs, find_unused_par
         row = {name: float(distributed.all_reduce(total)) / steps for name, total in sums.items()}
         if not math.isfinite(row["loss"]):
             raise InputError(f"the loss became {row['loss']} in epoch {epoch} of {run.path}; try a lower learning rate")
-        seconds = time.time() - start
+        seconds = time.monotonic() - start
         run.row(epoch, {**row, "seconds": seconds})
         figures = ", ".join(f"{name} {value:.4f}" for name, value in row.items())
         run.log(f"epoch {epoch}/{epochs}: {figures}, {seconds:.0f} s, {seconds * (epochs - epoch):.0f} s left")

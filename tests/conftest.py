@@ -72,7 +72,7 @@ def settings(data_root, tmp_path):
     return SimpleNamespace(
         data_root=data_root, layout="auto", runs_root=tmp_path / "runs", seed=0, backbone="resnet18", weights="random",
         image_size=48, amp=False, sync_batchnorm=False, passes=1.0, skip_bad_photos=False, overwrite=False,
-        script=ROOT / "train_ccam" / "train_ccam.py", constants={}, upstreams={}, photos="",
+        script=ROOT / "train_ccam" / "train_ccam.py", constants={}, upstreams={}, photos={},
     )  # fmt: skip
 
 

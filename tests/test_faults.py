@@ -1,7 +1,9 @@
 """Disks that fill, processes that end, files that change: one line each, nothing lost. Longer: benchmarks/faults.py."""
 
 import errno
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -92,17 +94,79 @@ def test_changed_photos_are_refused_downstream_and_touched_ones_are_not(script):
     assert code == 2 and "have changed since" in err and len(err.splitlines()) == 1
 
 
-def test_a_damaged_resume_state_is_named(script, monkeypatch):
-    command = ["train_ccam/train_ccam.py", "--epochs", "3"]
+def test_a_changed_label_is_refused_downstream(script):
+    assert script("train_ccam/train_ccam.py", "--epochs", "1")[0] == 0
+    labels = script.data_root / "oxford-iiit-pet" / "annotations" / "trainval.txt"
+    name, breed, species, number = labels.read_text().split("\n")[0].split()
+    other = f"{name} {breed} {3 - int(species)} {number}"
+    labels.write_text(labels.read_text().replace(f"{name} {breed} {species} {number}", other))
+    code, _, err = script("train_ccam/evaluate_ccam.py")
+    assert code == 2 and "the photos of" in err and "have changed since" in err
+
+
+@pytest.fixture
+def interrupted(script, monkeypatch):
+    """Function: run a command that is interrupted after its first epoch."""
     keep = runs.Run.keep
 
     def stop(run, state):
         keep(run, state)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.Run, "keep", stop)
-    assert script(*command)[0] == 130
+    def once(*command):
+        with monkeypatch.context() as patch:
+            patch.setattr(runs.Run, "keep", stop)
+            assert script(*command)[0] == 130
+
+    return once
+
+
+def test_a_changed_scene_is_refused_by_the_run_that_saw_it(script, interrupted):
+    command = ["train_classifier/train_classifier_cat_dog_bg.py", "--epochs", "2"]
+    interrupted(*command)
+    scene = next(path for path in sorted((script.data_root / "background").rglob("*")) if path.is_file())
+    Image.new("RGB", (40, 30), "red").save(scene)
+    code, _, err = script(*command)
+    assert code == 2 and "is an unfinished run of other background scenes; --overwrite runs it anew" in err
+
+
+def test_a_run_directory_that_vanishes_is_named(script, monkeypatch):
+    command = ["train_ccam/train_ccam.py", "--epochs", "3"]
+    keep = runs.Run.keep
+
+    def remove(run, state):
+        keep(run, state)
+        shutil.rmtree(run.path)
+
+    monkeypatch.setattr(runs.Run, "keep", remove)
+    code, _, err = script(*command)
+    assert code == 2 and "seed0 has vanished while it was written; the same command makes it anew" in err
     monkeypatch.setattr(runs.Run, "keep", keep)
+    assert script(*command)[0] == 0
+
+
+def test_a_clock_that_goes_back_does_not_matter(script, monkeypatch):
+    clock = itertools.count(2e9, -60)
+    monkeypatch.setattr(time, "time", lambda: next(clock))
+    assert script("train_ccam/train_ccam.py", "--epochs", "1")[0] == 0
+    assert 0 < runs.summary_of(script.runs_root / "train_ccam_pretrained" / "seed0")["seconds"] < 60
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_a_log_on_a_full_disk_is_named(script):
+    folder = script.runs_root / "train_ccam_pretrained" / "seed0"
+    folder.mkdir(parents=True)
+    (folder / "log.txt").symlink_to("/dev/full")
+    command = ["train_ccam/train_ccam.py", "--epochs", "1"]
+    code, _, err = script(*command)
+    assert code == 2 and "log.txt cannot be written: the disk is full; make room" in err and len(err.splitlines()) == 1
+    (folder / "log.txt").unlink()
+    assert script(*command)[0] == 0
+
+
+def test_a_damaged_resume_state_is_named(script, interrupted):
+    command = ["train_ccam/train_ccam.py", "--epochs", "3"]
+    interrupted(*command)
     state = script.runs_root / "train_ccam_pretrained" / "seed0" / "resume.pt"
     content = bytearray(state.read_bytes())
     content[len(content) // 2] ^= 255

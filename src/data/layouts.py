@@ -24,8 +24,8 @@ def load(settings, background=False, pixels=True, test_only=False):
         test_only: leave trainval empty, for stages that only score.
 
     Returns:
-        PhotoSet; ground truths are not touched. settings.photos becomes a digest of names and pixels, by which runs
-        tell that photos were changed.
+        PhotoSet; ground truths are not touched. settings.photos becomes the digests of photos and scenes, by which runs
+        tell that names, labels, splits or pixels were changed.
 
     Raises:
         InputError: no photos there, lists and photos do not match, or photos cannot be read.
@@ -70,10 +70,14 @@ def _load(settings, background, pixels):
     good, pet_pixels, sums = open_cache(listing.paths, settings)
     rows = np.flatnonzero(good)
     names = [listing.names[i] for i in rows]
-    settings.photos = hashlib.sha256(json.dumps([names, sums]).encode()).hexdigest()[:16] if pixels else ""
-    good, scene_pixels, _ = open_cache(scenes, settings)
+    good, scene_pixels, scene_sums = open_cache(scenes, settings)
     scenes = [path for path, ok in zip(scenes, good, strict=True) if ok]
     split = np.array([listing.splits[i] for i in rows])
+    if pixels:
+        labels = [[listing.splits[i], listing.species[i], listing.breeds[i]] for i in rows]
+        settings.photos["photos"] = _digest(names, labels, sums)
+    if pixels and background:
+        settings.photos["background scenes"] = _digest([path.name for path in scenes], scene_sums)
     if "trainval" not in split:
         raise InputError(f"no trainval photo in {root}")
     species, species_names = _indices([listing.species[i] for i in rows], listing.species_names, len(scenes))
@@ -93,6 +97,10 @@ def _load(settings, background, pixels):
         truths=[listing.truths[i] for i in rows] + [None] * len(scenes),
         trimaps=listing.trimaps,
     )
+
+
+def _digest(*what):
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
 def _indices(keys, names, backgrounds):
