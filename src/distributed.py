@@ -30,6 +30,7 @@ def start():
 def stop():
     """Part from the other processes."""
     if dist.is_initialized():
+        dist.barrier()  # in some versions gloo waits for ever for one that has left already
         dist.destroy_process_group()
 
 

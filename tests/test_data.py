@@ -6,6 +6,7 @@ import http.server
 import shutil
 import tarfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,10 +153,31 @@ def oxford_archives(drawn, folder):
     return made
 
 
+class Handler(http.server.SimpleHTTPRequestHandler):
+    """A server that goes on where it is asked to, and whose connection breaks once after `breaks` bytes."""
+
+    breaks = 0
+    asked = []
+
+    def do_GET(self):
+        try:
+            content = Path(self.translate_path(self.path)).read_bytes()
+        except FileNotFoundError:
+            return self.send_error(404)
+        start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+        self.asked.append(start)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        self.wfile.write(content[start : Handler.breaks or None])
+        Handler.breaks = 0
+
+
 @pytest.fixture
 def address(tmp_path):
     """The files of tmp_path, served over HTTP on this machine."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    handler = functools.partial(Handler, directory=tmp_path)
+    Handler.asked.clear()
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -206,6 +228,16 @@ def test_backgrounds_are_downloaded(drawn, tmp_path, address):
     download.backgrounds(tmp_path / "home", f"{address}/{archive.name}", expected=4)
     assert len(list((tmp_path / "home" / "background" / "images").iterdir())) == 4
     assert not (tmp_path / "home" / "background.part").exists()
+
+
+def test_a_broken_download_goes_on(drawn, tmp_path, address, monkeypatch):
+    archive = stanford_archive(drawn, tmp_path / "iccv09Data.tar.gz")
+    monkeypatch.setattr(Handler, "breaks", 1000)
+    fetch = [tmp_path / "home", f"{address}/{archive.name}", 4]
+    with pytest.raises(InputError, match="connection closed after 1000 of .*; run again"):
+        download.backgrounds(*fetch)
+    download.backgrounds(*fetch)
+    assert Handler.asked == [0, 1000] and len(list((tmp_path / "home" / "background" / "images").iterdir())) == 4
 
 
 @pytest.mark.parametrize("damage", ["short", "flipped", "photos missing", "absent"])

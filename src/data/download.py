@@ -1,5 +1,6 @@
 """Putting a data root together: the drawn sample, Oxford-IIIT Pet through torchvision, the Stanford backgrounds."""
 
+import http.client
 import os
 import shutil
 import tarfile
@@ -16,6 +17,7 @@ from src import InputError
 ROOT = Path(__file__).resolve().parents[2]
 BACKGROUND_URL = "http://dags.stanford.edu/data/iccv09Data.tar.gz"  # Gould et al., ICCV 2009: 715 outdoor scenes
 BACKGROUND_PHOTOS = 715
+BROKEN = OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException  # connections and archives
 MOST_BYTES = 10_000_000  # of one of its photos, which have 320 x 240 pixels
 
 
@@ -48,15 +50,19 @@ def prepare(root, background=False):
 
 
 def oxford_pets(root):
-    """Download Oxford-IIIT Pet with torchvision, which checks the archives' MD5, and put it in place in one step.
+    """Download Oxford-IIIT Pet, whose MD5 torchvision knows and checks, and put it in place in one step.
 
     The archives hold some photos that no list labels and stray .mat files; both are removed.
     """
     part = root / "oxford-iiit-pet.part"
     print(f"downloading Oxford-IIIT Pet (800 MB) into {root}", flush=True)
     try:
+        for url, _ in torchvision.datasets.OxfordIIITPet._RESOURCES:  # torchvision's own download starts from byte 0
+            archive = part / "oxford-iiit-pet" / url.rsplit("/", 1)[-1]
+            if not archive.exists():
+                _fetch(url, archive)
         torchvision.datasets.OxfordIIITPet(part, split="trainval", download=True)
-    except (RuntimeError, OSError, EOFError, zlib.error, tarfile.TarError) as error:
+    except (RuntimeError, *BROKEN) as error:
         # A half-unpacked folder would pass torchvision's check next time; the archives are verified anew.
         for folder in ("images", "annotations"):
             shutil.rmtree(part / "oxford-iiit-pet" / folder, ignore_errors=True)
@@ -81,7 +87,6 @@ def backgrounds(root, url=BACKGROUND_URL, expected=BACKGROUND_PHOTOS):
     """
     part = root / "background.part"
     archive = part / "iccv09Data.tar.gz"
-    part.mkdir(parents=True, exist_ok=True)
     try:
         if not archive.exists():
             _fetch(url, archive)
@@ -95,8 +100,9 @@ def backgrounds(root, url=BACKGROUND_URL, expected=BACKGROUND_PHOTOS):
             images.mkdir(parents=True, exist_ok=True)
             for member in tqdm(members, "unpacking", disable=None, unit="photo"):
                 (images / Path(member.name).name).write_bytes(tar.extractfile(member).read())
-    except (OSError, EOFError, zlib.error, tarfile.TarError, urllib.error.URLError) as error:
-        shutil.rmtree(part)
+    except BROKEN as error:
+        if not archive.with_suffix(".half").exists():  # it is whole, and damaged
+            shutil.rmtree(part, ignore_errors=True)
         raise InputError(
             f"the background photos were not downloaded ({_line(error)}); run again, or put any photos without "
             f"cats and dogs into {root / 'background'}"
@@ -106,17 +112,27 @@ def backgrounds(root, url=BACKGROUND_URL, expected=BACKGROUND_PHOTOS):
 
 
 def _fetch(url, path):
-    """Download to a temporary name and rename: a file under its own name is whole."""
-    print(f"downloading {url}", flush=True)
+    """Download to a temporary name and rename: a file under its own name is whole. An interrupted one goes on."""
     half = path.with_suffix(".half")
-    with urllib.request.urlopen(url, timeout=60) as response, half.open("wb") as file:
-        size = int(response.headers.get("Content-Length") or 0)
-        with tqdm(total=size or None, unit="B", unit_scale=True, disable=None) as bar:
-            while block := response.read(1 << 20):
-                file.write(block)
-                bar.update(len(block))
-        if size and file.tell() != size:
-            raise OSError(f"connection closed after {file.tell()} of {size} bytes")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    before = half.stat().st_size if half.exists() else 0
+    print(f"downloading {url}" + (f" from byte {before} on" if before else ""), flush=True)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={before}-"} if before else {})
+    try:
+        response = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError:
+        half.unlink(missing_ok=True)  # it may be longer than what the server has now
+        raise
+    with response:
+        goes_on = response.status == 206  # else the server sends all of it again
+        size = int(response.headers.get("Content-Length") or 0) + before * goes_on
+        with half.open("ab" if goes_on else "wb") as file:
+            with tqdm(total=size or None, initial=file.tell(), unit="B", unit_scale=True, disable=None) as bar:
+                while block := response.read(1 << 20):
+                    file.write(block)
+                    bar.update(len(block))
+            if size and file.tell() != size:
+                raise OSError(f"connection closed after {file.tell()} of {size} bytes")
     os.replace(half, path)
 
 
