@@ -1,4 +1,6 @@
 # make demo: the drawn sample through every stage.  make test: the tests.  make reproduce: the full experiment (a GPU).
+# make test-oldest, test-newest: the tests with each package at the lower bound of requirements*.txt, and at its newest.
+# make wheels: whether each Python finds every package ready-made, without a compiler.
 PYTHON ?= python3
 SEED ?= 0
 DEMO = reproduce.py --runs-root runs/demo --data-root data/sample --backbone mobilenet_v2 \
@@ -16,6 +18,21 @@ reproduce: .venv/installed
 test: .venv/installed-test
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile
 
+test-oldest:
+	$(PYTHON) -m venv --clear .venv-oldest
+	sed -n 's/>=/==/p' requirements.txt requirements-optional.txt requirements-test.txt > .venv-oldest/requirements.txt
+	.venv-oldest/bin/pip install -q -r .venv-oldest/requirements.txt
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2 --dist loadfile
+
+test-newest:
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/pip install -q -r requirements-test.txt
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -q -n 2 --dist loadfile
+
+wheels: .venv/installed
+	for version in 3.10 3.11 3.12 3.13 3.14; do .venv/bin/pip install -q --dry-run --ignore-installed --target .venv/none \
+		--only-binary :all: --python-version $$version -r requirements.txt -r requirements-optional.txt || exit 1; done
+
 lint: .venv/installed-test
 	.venv/bin/ruff check . && .venv/bin/ruff format --check .
 
@@ -27,8 +44,8 @@ audit: .venv/installed
 	.venv/bin/pip install -q -r requirements.txt
 	touch $@
 
-.venv/installed-test: requirements-test.txt .venv/installed
+.venv/installed-test: requirements-test.txt requirements-optional.txt .venv/installed
 	.venv/bin/pip install -q -r requirements-test.txt
 	touch $@
 
-.PHONY: demo picture reproduce test lint audit
+.PHONY: demo picture reproduce test test-oldest test-newest wheels lint audit

@@ -12,7 +12,7 @@ from src.models import segmenters
 
 EXAMPLE = Path(__file__).with_name("portable_example.py")
 NEEDS = ("onnx", "onnxscript")  # of torch.onnx's exporter
-DYNAMO = (2, 9)  # torch from which on its new exporter is the default; the older one serves 2.4 to 2.8
+TORCH = "2.9"  # from which on its exporter takes an exported program as it is
 
 
 class Probability(nn.Module):
@@ -52,18 +52,13 @@ def write(checkpoint, folder):
 
 def _write_programs(network, side, folder):
     photos = (torch.zeros(2, 3, side, side),)  # a batch of one would be taken for a constant
-    shapes = ({0: torch.export.Dim("batch", min=1, max=65535)},)  # torch 2.5 wants a maximum
     names = {"input_names": ["photos"], "output_names": ["probability"]}
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporters' own insides
-        program = torch.export.export(network, photos, dynamic_shapes=shapes)
+        program = torch.export.export(network, photos, dynamic_shapes=({0: torch.export.Dim("batch")},))
         torch.export.save(program, folder / "segmenter.pt2")
-        if _torch_version() >= DYNAMO:
-            made = torch.onnx.export(program, dynamo=True, verbose=False, dynamic_shapes=({0: "batch"},), **names)
-            made.save(folder / "segmenter.onnx")
-        else:
-            axes = {"photos": {0: "batch"}, "probability": {0: "batch"}}
-            torch.onnx.export(network, photos, str(folder / "segmenter.onnx"), dynamic_axes=axes, **names)
+        made = torch.onnx.export(program, dynamo=True, verbose=False, dynamic_shapes=({0: "batch"},), **names)
+        made.save(folder / "segmenter.onnx")
 
 
 def description(side, reading):
@@ -98,13 +93,11 @@ def description(side, reading):
     }  # fmt: skip
 
 
-def _torch_version():
-    return tuple(int(number) for number in torch.__version__.split(".")[:2])
-
-
 def _check_packages():
     try:
         for name in NEEDS:
             __import__(name)
     except ImportError as error:
         raise InputError(f"{error.name} is missing; pip install {' '.join(NEEDS)}") from None
+    if torch.__version__ < TORCH:
+        raise InputError(f"an export needs torch {TORCH} or newer; this is {torch.__version__}")

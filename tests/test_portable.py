@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT
-from src import compute, prediction
+from src import compute, portable, prediction
 from src.models import segmenters
 from src.postprocessing import masks
 
@@ -49,6 +49,8 @@ def exported(tmp_path_factory, photo):
     """(run directory, folder of its export), made by the script."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason=f"{package} is not installed")
+    if torch.__version__ < portable.TORCH:
+        pytest.skip(f"an export needs torch {portable.TORCH}")
     base = tmp_path_factory.mktemp("portable")
     checkpoint("backbone_unet", base / "run", photo)
     words = [ROOT / "train_unet/export_segmenter.py", "--run", base / "run", "--out", base / "out"]
