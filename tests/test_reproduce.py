@@ -26,7 +26,7 @@ def stages(monkeypatch, settings):
                 path.mkdir(parents=True)
                 names = ("data_root", "backbone", "weights", "image_size", "passes")
                 made_with = {n: getattr(settings, n) for n in names}
-                files.write_json(path / "config.json", {"settings": made_with, "constants": {}})
+                files.write_json(path / "config.json", {"settings": made_with, "constants": {}, "photos": {}})
                 files.write_json(path / "summary.json", {"stage": name, "seconds": 30, "metrics": SCORES.get(name, {})})
                 yield name
 
