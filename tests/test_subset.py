@@ -27,8 +27,10 @@ def test_names_splits_and_sizes(settings, data_root, tmp_path):
         with Image.open(photos.paths[i]) as image, Image.open(photos.truths[i]) as trimap:
             assert max(image.size) == 40 and image.size == trimap.size and image.mode == "RGB"
             assert set(np.unique(trimap)) <= {1, 2, 3}
-    (tmp_path / "list.txt").unlink()
     assert data.select(data_root, tmp_path / "list.txt", 40, root) == root  # it is there
+    (tmp_path / "list.txt").write_text(f"{test[0]} trainval\n")
+    with pytest.raises(InputError, match="part was made of another .*list.txt; delete it"):
+        data.select(data_root, tmp_path / "list.txt", 40, root)
 
 
 def test_the_subset_of_the_readme_is_a_list(tmp_path):

@@ -10,6 +10,8 @@ from src import InputError, compute, count_of, few, files
 from src.data import download, layouts, oxford_pets
 from src.data.decoding import photos_by_stem
 
+LIST = "list.json"  # in the target: what it was made of
+
 
 def select(root, photos, max_side, target):
     """Lay out the photos that a list names, unless `target` is there already; the folder appears when it is whole.
@@ -24,16 +26,19 @@ def select(root, photos, max_side, target):
         target.
 
     Raises:
-        InputError: the list is missing or wrong, or names photos that are not there.
+        InputError: the list is missing or wrong, or names photos that are not there; or target is of another list.
     """
+    wanted = _read(Path(photos))
+    made_of = {"photos": wanted, "root": str(Path(root).resolve())}
     if target.is_dir():
+        if not (target / LIST).is_file() or files.read_json(target / LIST) != made_of:
+            raise InputError(f"{target} was made of another {photos}; delete it, or use another --runs-root")
         return target
     pets = download.prepare(Path(root), background=True) / "oxford-iiit-pet"
     rows = [
         row for split in ("trainval", "test") for row in oxford_pets.read_list(pets / "annotations" / f"{split}.txt")
     ]
     known = {name: (breed, species) for name, breed, species in rows}
-    wanted = _read(Path(photos))
     paths = photos_by_stem(pets / "images")
     missing = [name for name in wanted if name not in known or name not in paths]
     if missing:
@@ -57,6 +62,7 @@ def select(root, photos, max_side, target):
     for split in ("trainval", "test"):
         lines = [f"{name} {' '.join(known[name])} 1\n" for name, found in wanted.items() if found == split]
         (annotations / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
+    files.write_json(part / LIST, made_of)
     os.replace(part, target)
     return target
 
