@@ -1,10 +1,10 @@
-# make demo: the drawn sample through every stage.  make test: the tests.  make reproduce: the full experiment (a GPU).
+# make demo: the drawn sample through every stage; FLAGS=--no-amp in fp32.  make test: the tests.  make reproduce: the full experiment (a GPU).
 # make test-oldest, test-newest: the tests with each package at the lower bound of requirements*.txt, and at its newest.
 # make wheels: whether each Python finds every package ready-made, without a compiler.
 PYTHON ?= python3
 SEED ?= 0
 DEMO = reproduce.py --runs-root runs/demo --data-root data/sample --backbone mobilenet_v2 \
-	--weights data/drawings-mobilenet_v2.pt --image-size 160 --short --test-only --jobs 2 --seed $(SEED)
+	--weights data/drawings-mobilenet_v2.pt --image-size 160 --short --test-only --jobs 2 --seed $(SEED) $(FLAGS)
 
 demo: .venv/installed
 	.venv/bin/python $(DEMO)

@@ -3,7 +3,7 @@
 With own photos (any layout but Oxford's, or --quick): only what leads to masks and a segmenter.
 
 Run:    python reproduce.py                                    (Oxford-IIIT Pet and ImageNet ResNet-50, on a GPU)
-        python reproduce.py --photos data/pet_subset.txt --backbone mobilenet_v2      (the README's subset)
+        python reproduce.py --photos data/pet_subset.txt --backbone mobilenet_v2      (the subset)
         python reproduce.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE
         python reproduce.py --data-root my_photos --backbone mobilenet_v2 --quick     (own photos)
         make demo                                              (the drawn sample)
