@@ -25,8 +25,9 @@ from tqdm import tqdm
 
 import experiments
 from src import InputError, check_choice, cli, data, expected_time, export, files, runner, runs, scoring
-from src.data import download
+from src.data import download, layouts
 from src.data.boxes import SUPERVISIONS
+from src.postprocessing import masks
 from src.report import page, pictures, results, tables
 
 PHOTOS = ""  # list of "name split" lines, such as data/pet_subset.txt: only these photos, in this split
@@ -179,10 +180,13 @@ def write_page(settings, photos, chain, shown, choice, columns, lead, sections):
 
 def own_chain(settings, photos):
     """The experiments for own photos; trainings as long as their number wants."""
-    classes = 0 if (photos.breeds < 0).any() else len(photos.breed_names)
+    every = set(photos.breeds[photos.trainval]) == set(range(len(photos.breed_names)))
+    classes = len(photos.breed_names) if every and (photos.breeds >= 0).all() else 0
     if settings.passes == cli.PASSES:  # a power of two, so that a few photos more do not change it
         settings.passes = 2.0 ** float(np.clip(np.round(np.log2(PHOTOS_A_PASS / len(photos.trainval))), -3, 2))
-    chain = experiments.own(classes, (photos.root / "background").is_dir(), QUICK, SUPERVISION == "boxes")
+    masks.check_truths(photos)
+    scenes = layouts.has_scenes(photos.root)
+    chain = experiments.own(classes, scenes, QUICK, SUPERVISION == "boxes")
     ahead = [e.name for e in chain if not runs.finished(directory(settings, e))]
     seconds = expected_time.of_own_chain(settings, photos, ahead, len(chain[-2].reads), 1 if QUICK else 3)
     print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out, --passes {settings.passes:g}, "

@@ -101,7 +101,7 @@ class Segmenter:
         if isinstance(photos, torch.Tensor):
             arrays = list(photos.permute(0, 2, 3, 1).contiguous().cpu().numpy())
         else:
-            arrays = [np.array(ImageOps.exif_transpose(photo).convert("RGB")) for photo in photos]
+            arrays = [np.array(decoding.as_rgb(ImageOps.exif_transpose(photo))) for photo in photos]
         if not arrays:
             return []
         found = self.probabilities(arrays)
@@ -176,16 +176,17 @@ def photos_in(inputs, out):
     for path in inputs:
         if path.is_dir():
             below = [p for p in sorted(folders.photos_below(path)) if out not in p.resolve().parents]
-            found += [(Path(path.name if several else "") / p.relative_to(path), p) for p in below]
+            found += [(Path(path.resolve().name if several else "") / p.relative_to(path), p) for p in below]
         elif path.exists():
             found.append((Path(path.name), path))
         else:
             raise InputError(f"no such photo or folder: {path}")
+    found = list(dict.fromkeys(found))
     stems, names = Counter(name.with_suffix("") for name, _ in found), {}
     for name, path in found:
         key = str(name if stems[name.with_suffix("")] > 1 else name.with_suffix(""))
         if names.setdefault(key, path) != path:
-            raise InputError(f"{names[key]} and {path} would write the same mask; give them one after the other")
+            raise InputError(f"{names[key]} and {path} would write the same mask; give their folders, or another --out")
     if not names:
         raise InputError(f"no photos in {', '.join(map(str, inputs))}")
     return names
@@ -216,11 +217,11 @@ def write_masks(segmenter, photos, out, *, recogniser=None, with_pictures=True, 
 
 
 def write_heat(recogniser, name, photos, out, *, batch_size=16):
-    """Write <out>/cams/<photo>.jpg, the CAM of a class over each photo; arguments and errors as above."""
+    """Write <out>/cams/<class>/<photo>.jpg, the CAM of a class over each photo; arguments and errors as above."""
     check_choice("class", name, recogniser.classes)
 
     def write(photo_name, photo, heat):
-        path = out / "cams" / f"{photo_name}.jpg"
+        path = out / "cams" / name / f"{photo_name}.jpg"
         pictures.save_heat(path, photo, heat)
         return {"photo": str(photos[photo_name]), "cam": str(path), "class": name}
 

@@ -1,5 +1,6 @@
 """Data roots of every layout: what is found, what is held out, what is named."""
 
+import os
 import shutil
 
 import numpy as np
@@ -9,7 +10,9 @@ from PIL import Image
 import experiments
 from src import InputError, data
 from src.data import decoding
+from src.data.splitting import split_of
 from src.postprocessing import masks
+from src.report import pictures
 
 
 def photo(path, size=(40, 30), colour="red", **options):
@@ -207,3 +210,57 @@ def test_own_photos_get_the_members_that_they_allow(classes, background, quick, 
     assert len({e.name for e in chain}) == len(chain) and sum("ensemble" in e.name for e in chain) == 2
     flags = chain[-1].flags
     assert flags[flags.index("--rounds") + 1] == ("1" if quick else "3") and ("--scenes" in flags) == background
+
+
+# --- folders that mean something else, and names that nobody expects ---
+
+
+@pytest.mark.parametrize(
+    ("paths", "line"),
+    [
+        (["Train/a.png", "Test/b.png"], "rename .*T.* to lower case"),
+        (["train/a.png", "val/b.png"], "1 photo outside train/ and test/ .val/b.png.*rename val/ to test/"),
+        (["train/mug/a.png", "train/background/b.png"], "background is no class"),
+        (["images/a.png", "annotations/trimaps/a.png"], "give the folder above it"),
+        (["a/1.png", "b/1.png", "masks/1.png"], "masks/1.png fits a/1 and b/1"),
+    ],
+)
+def test_folders_that_would_be_misread(settings, tmp_path, paths, line):
+    settings.data_root = tmp_path / "photos"
+    for path in paths:
+        photo(settings.data_root / path)
+    with pytest.raises(InputError, match=line):
+        data.load(settings)
+
+
+def test_linked_folders_odd_names_and_masks_of_any_case(settings, tmp_path, capsys):
+    settings.data_root = root = tmp_path / "photos"
+    photo(tmp_path / "elsewhere" / "b.png")
+    photo(root / "one" / "$^$.png")
+    photo(root / "one" / "a.png")
+    (root / "two").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (root / "two" / "above").symlink_to(root, target_is_directory=True)
+    (root / "masks" / "one").mkdir(parents=True)
+    Image.new("L", (40, 30), 255).save(root / "masks" / "one" / "a.PNG", format="PNG")
+    Image.new("L", (40, 30), 255).save(root / "masks" / "nobody.png")
+    photos = data.load(settings)
+    assert sorted(photos.names) == ["one/$^$", "one/a", "two/b"] and photos.has_truths()
+    assert "1 of 2 masks in" in capsys.readouterr().out
+    index = np.arange(3)
+    pictures.sheet(tmp_path / "sheet.png", photos, index, [], 3)
+    assert (tmp_path / "sheet.png").is_file()
+    Image.new("L", (9, 30), 255).save(root / "masks" / "one" / "a.PNG", format="PNG")
+    with pytest.raises(InputError, match="a.PNG is 9 x 30, its photo 40 x 30"):
+        masks.check_truths(photos)
+
+
+def test_a_name_of_no_encoding_has_a_split():
+    assert split_of(os.fsdecode(b"\xff")) in ("trainval", "test") and split_of("a") == split_of("a")
+
+
+def test_a_tiff_that_lies_on_a_side(tmp_path):
+    image = Image.new("RGB", (40, 60))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "a.tif", exif=exif)
+    assert decoding.upright_size(tmp_path / "a.tif") == decoding.decode(tmp_path / "a.tif").shape[1::-1]

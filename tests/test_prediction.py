@@ -73,8 +73,8 @@ def test_class_score_and_heat_map_with_a_classifier(script, chain_run, tmp_path)
     known = prediction.Recogniser(classifier / "checkpoint.pt").classes
     assert line["class"] in known and 1 / len(known) <= line["score"] <= 1
     code, _, err = predict(script, *flags, "--runs-root", runs_root, "--classifier", classifier, "--cam", known[1])
-    with Image.open(out / "cams" / "a.jpg") as heat:
-        assert code == 0 and heat.size == (60, 40) and "1 cams" in err
+    with Image.open(out / "cams" / known[1] / "a.jpg") as heat:
+        assert code == 0 and heat.size == (60, 40) and f"1 cams/{known[1]}" in err
     code, _, err = predict(script, *flags, "--runs-root", runs_root, "--cam", "unicorn", "--out", tmp_path / "new")
     assert code == 2 and "unknown class 'unicorn'" in err
     code, _, err = predict(script, *flags, "--runs-root", tmp_path / "none", "--cam", known[1])
@@ -89,10 +89,16 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
     flags = (root, "--out", out, "--checkpoint", checkpoint, "--fast", "--no-pictures")
     code, _, err = predict(script, *flags)
     assert code == 1 and "left out" in err and "b.jpg" in err and "2 masks" in err
-    assert sorted(path.name for path in out.rglob("*.*")) == ["a.png", "c.png"]
+    assert sorted(path.name for path in out.rglob("*.*")) == ["a.png", "c.png", "made_of.json"]
     draw(root / "b.jpg")
     code, _, err = predict(script, *flags)
     assert code == 0 and "1 photo to do, 2 done before" in err
+    for name in ("a", "d"):  # another folder's a.jpg is another photo
+        draw(tmp_path / "others" / f"{name}.jpg")
+    code, _, err = predict(script, tmp_path / "others", *flags[1:])
+    assert code == 2 and f"a.png is of {root / 'a.jpg'}; give another --out" in err
+    code, _, err = predict(script, *flags[:-2])  # not --fast
+    assert code == 2 and "was made with checkpoint" in err and "--fast True; give another --out" in err
 
 
 def test_the_page_has_the_photos_of_earlier_calls_last(script, checkpoint, tmp_path):

@@ -3,17 +3,18 @@
 Run:    python train_unet/predict.py photo.jpg folder/ --out predicted
 Reads:  a segmenter: --checkpoint, that of --run, or the newest below --runs-root that learned without ground truth
 Writes: <out>/masks/<name>.png (0 background, 1 subject), overlays/<name>.jpg and cutouts/<name>.png; with --report
-        report.html and the maps/ that it shows; with --export coco/ or voc/; with --cam CLASS cams/<name>.jpg alone
-Photos that have a mask in <out> already are passed over. A broken photo is named, and the exit code is then 1.
+        report.html and the maps/ that it shows; with --export coco/ or voc/; with --cam CLASS cams/<class>/ alone
+Photos that have their mask in <out> already are passed over. A broken photo is named, and the exit code is then 1.
 """
 
 import json
 import sys
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, compute, count_of, export, prediction
+from src import check_choice, cli, compute, count_of, export, manifest, prediction
 from src.report import page
 
 PHOTOS = ()  # photos, and folders whose photos are looked for in subfolders, too
@@ -34,25 +35,30 @@ def main(settings):
     photos = prediction.photos_in([Path(name) for name in PHOTOS], out)
     if EXPORT:
         export.check(EXPORT, photos)
-    folder, suffix = ("cams", ".jpg") if CAM else ("masks", ".png")
-    ahead = {name: path for name, path in photos.items() if not (out / folder / f"{name}{suffix}").exists()}
+    folder, suffix = (f"cams/{CAM}", ".jpg") if CAM else ("masks", ".png")
     checkpoint = (
         prediction.find_classifier(root, CLASSIFIER) if CAM else prediction.find_segmenter(root, RUN, CHECKPOINT)
     )
+    how = {"checkpoint": str(checkpoint), "crc": f"{zlib.crc32(checkpoint.read_bytes()):08x}", "--fast": FAST}
     if CAM:
-        written = prediction.write_heat(prediction.Recogniser(checkpoint, settings.amp), CAM, ahead, out)
+        recogniser = prediction.Recogniser(checkpoint, settings.amp)
+        check_choice("class", CAM, recogniser.classes)
+        ahead = manifest.note(out, folder, how, photos, suffix)
+        written = prediction.write_heat(recogniser, CAM, ahead, out)
     else:
         segmenter = prediction.load(checkpoint, fast=FAST, amp=settings.amp)
         recogniser = prediction.beside(checkpoint, CLASSIFIER, settings.amp) if JSON else None
-        how = {"recogniser": recogniser, "with_pictures": PICTURES, "with_maps": REPORT}
-        written = prediction.write_masks(segmenter, ahead, out, **how)
+        ahead = manifest.note(out, folder, how, photos, suffix)
+        written = prediction.write_masks(
+            segmenter, ahead, out, recogniser=recogniser, with_pictures=PICTURES, with_maps=REPORT
+        )
     todo = f"{count_of(ahead, 'photo')} to do, {len(photos) - len(ahead)} done before, with {checkpoint}"
     print(todo, file=sys.stderr, flush=True)
     done = 0
     for found in compute.progress(written, folder, total=len(ahead), unit="photo"):
         done += 1
         if JSON:
-            print(json.dumps(found, ensure_ascii=False), flush=True)
+            print(json.dumps(found), flush=True)
     print(f"{done} {folder}: {out / folder}", file=sys.stderr, flush=True)
     if EXPORT and not CAM:
         print(f"export: {export.write(EXPORT, out, export.of_predictions(photos, out / 'masks'))}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Bounding boxes of whole subjects, a second weak label: from Pascal VOC's XML, COCO's JSON or YOLO's text."""
 
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +35,13 @@ def boxes_of(settings, photos, supervision, for_oxford):
         return {}
     derived = [runs.upstream(settings, for_oxford) / "boxes.json"] if photos.trimaps else []
     of_names = _read_coco(derived or _coco_files(photos.root))
+    stems = Counter(Path(photos.names[i]).name for i in photos.trainval)  # a bare name may be that of several photos
     found = {}
     for i in map(int, photos.trainval):
         name, path = photos.names[i], photos.paths[i]
-        some = of_names.get(name) or of_names.get(Path(name).name)
+        some = of_names.get(name) or (of_names.get(Path(name).name) if stems[Path(name).name] == 1 else None)
         if not some and not derived:
-            some = _read_xml(path) or _read_yolo(path, photos.root / "labels" / f"{name}.txt")
+            some = _read_xml(path, photos.root, name) or _read_yolo(path, photos.root / "labels" / f"{name}.txt")
         boxes = np.array(some or [], float).reshape(-1, 4).clip(0, 1)
         boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
         if len(boxes):
@@ -74,14 +76,20 @@ def _read_coco(paths):
     return found
 
 
-def _read_xml(photo):
+def _read_xml(photo, base, name):
     """Boxes of a Pascal VOC annotation, whose pixels count from 1; none where there is no file."""
-    for path in (photo.parent.parent / "Annotations" / f"{photo.stem}.xml", photo.with_suffix(".xml")):
+    tries = [base / "Annotations" / f"{name}.xml", photo.with_suffix(".xml")]
+    if photo.parent != base:  # VOC's own place, beside JPEGImages
+        tries.insert(1, photo.parent.parent / "Annotations" / f"{photo.stem}.xml")
+    for path in tries:
         if path.is_file():
             try:
                 root = ElementTree.parse(path)
                 size = int(root.findtext("size/width") or 0), int(root.findtext("size/height") or 0)
-                width, height = size if all(size) else upright_size(photo)
+                width, height = real = upright_size(photo)
+                if all(size) and size == real[::-1] != real:
+                    raise ValueError(f"boxes of the photo as it lies, {size[0]} x {size[1]}; it is {width} x {height}")
+                width, height = size if all(size) else real
                 sides = [[float(box.findtext(side)) for side in ("xmin", "ymin", "xmax", "ymax")]
                          for box in root.iterfind("object/bndbox")]  # fmt: skip
             except (ElementTree.ParseError, OSError, TypeError, ValueError, LookupError, ArithmeticError) as error:

@@ -60,7 +60,7 @@ def decode(path, size=None, max_side=None):
             if max_side:
                 image.draft("RGB", (max_side, max_side))
             ImageOps.exif_transpose(image, in_place=True)
-            image = _as_rgb(image)
+            image = as_rgb(image)
             if max_side:
                 image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
             if size:
@@ -81,7 +81,8 @@ def upright_size(path):
     try:
         with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
             warnings.simplefilter("ignore")
-            turned = image.getexif().get(0x0112) in (5, 6, 7, 8)  # orientations that lie on a side
+            # orientations that lie on a side; TIFFs are turned by Pillow itself, their size as well
+            turned = image.format != "TIFF" and image.getexif().get(0x0112) in (5, 6, 7, 8)
             return image.size[::-1] if turned else image.size
     except Exception as error:
         raise InputError(f"{path.name}: {in_words(error)}") from None
@@ -98,7 +99,7 @@ def in_words(error):
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _as_rgb(image):
+def as_rgb(image):
     """An image of any mode as RGB. Pillow would cut greys of more than 8 bits off at 255; they are scaled."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, np.float32)

@@ -1,6 +1,9 @@
 """Folders of photos: one subfolder a class or none, train/ and test/ above them, background/ and masks/ beside them."""
 
-from src import InputError, few
+import os
+from pathlib import Path
+
+from src import InputError, count_of, few
 from src.data.decoding import is_photo
 from src.data.photos import Listing
 from src.data.splitting import split_of
@@ -15,11 +18,21 @@ def fits(root):
 
 
 def photos_below(folder):
-    """Paths of the photos of a folder and its subfolders, hidden ones left out."""
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
-        if not hidden and is_photo(path) and path.is_file():
-            yield path
+    """Paths of the photos of a folder and its subfolders, linked ones too, hidden ones left out.
+
+    A link that leads nowhere is one of them: whoever opens it will say so.
+    """
+    seen = set()
+    for base, below, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(base)
+        if real in seen:  # a link to a folder above
+            below.clear()
+            continue
+        seen.add(real)
+        below[:] = [name for name in below if not name.startswith(".") and name != "__MACOSX"]
+        for path in (Path(base, name) for name in names):
+            if is_photo(path) and (path.is_file() or path.is_symlink()):
+                yield path
 
 
 def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folders cannot disagree with a list
@@ -28,8 +41,9 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
     Masks for evaluation are masks/<the photo's path>.png, with or without train/ or test/ and the class before it.
 
     Raises:
-        InputError: photos beside subfolders with photos, or two photos of one name.
+        InputError: photos beside subfolders with photos, two photos of one name, or folders that mean something else.
     """
+    _check_folders(root)
     given = [name for name in SPLITS if (root / name).is_dir()]
     found = {}
     for base in [root / name for name in given] or [root]:
@@ -45,6 +59,8 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
         loose = [path.name for path, inside in found.values() if len(inside.parts) == 1]
         raise InputError(f"{root} has photos beside subfolders of photos ({few(loose)}); move them into a subfolder")
     labels = [inside.parts[0] if len(inside.parts) > 1 else "subject" for _, inside in found.values()]
+    if odd := sorted(set(labels) & set(RESERVED)):
+        raise InputError(f"{root}: {few(odd)} is no class; put it beside train/ (data/README.md)")
     order = {name: name for name in sorted(set(labels))}
     return Listing(
         names=list(found),
@@ -54,13 +70,42 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
         breeds=labels,
         species_names=order,
         breed_names=order,
-        truths=[_mask(root / "masks", name) for name in found],
+        truths=_masks_of(root / "masks", list(found)),
         trimaps=False,
     )
 
 
-def _mask(folder, name):
-    """The mask of a photo: at its whole relative path, or with the leading folders left out; None if there is none."""
-    parts = name.split("/")
-    tries = (folder / "/".join([*parts[k:-1], f"{parts[-1]}.png"]) for k in range(len(parts)))
-    return next((path for path in tries if path.is_file()), None)
+def _check_folders(root):
+    """Refuse folders whose photos would be taken for a class, or for nothing, where something else is meant."""
+    folders = [path.name for path in root.iterdir() if path.is_dir()]
+    if wrong := [name for name in folders if name not in RESERVED and name.lower() in RESERVED]:
+        raise InputError(f"{root}: rename {few(wrong)} to lower case")
+    if (root / "annotations" / "trimaps").is_dir():
+        raise InputError(f"{root} is the inside of Oxford-IIIT Pet's layout; give the folder above it")
+    if any(name in SPLITS for name in folders):
+        lost = [path.relative_to(root) for path in sorted(photos_below(root))]
+        if lost := [str(path) for path in lost if path.parts[0] not in RESERVED]:
+            text = f"{root}: {count_of(lost, 'photo')} outside train/ and test/ ({few(lost)})"
+            raise InputError(f"{text}; move them, or rename val/ to test/")
+
+
+def _masks_of(folder, names):
+    """The mask of each photo or None: at its whole relative path, or with leading folders left out.
+
+    Raises:
+        InputError: a mask would be that of several photos.
+    """
+    pngs = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".png") if folder.is_dir() else []
+    there = {path.relative_to(folder).with_suffix("").as_posix(): path for path in pngs}
+    found = {}
+    for name in names:
+        parts = name.split("/")
+        tries = ("/".join(parts[k:]) for k in range(len(parts)))
+        path = next((there[one] for one in tries if one in there), None)
+        if path and path in found:
+            raise InputError(f"{path} fits {found[path]} and {name}; give each a mask at its whole path below masks/")
+        found |= {path: name} if path else {}
+    if there and len(found) < len(there):
+        print(f"{len(there) - len(found)} of {count_of(there, 'mask')} in {folder} fit no photo", flush=True)
+    of_names = {name: path for path, name in found.items()}
+    return [of_names.get(name) for name in names]

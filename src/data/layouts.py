@@ -50,6 +50,11 @@ def layout_of(root, layout="auto"):
     raise InputError(f"the data root {root} does not have the layout {layout}; see data/README.md")
 
 
+def has_scenes(root):
+    """Whether there is a photo anywhere below <root>/background."""
+    return any(folders.photos_below(root / "background"))
+
+
 def scenes_of(root):
     """Photos anywhere below <root>/background.
 

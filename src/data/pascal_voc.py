@@ -31,7 +31,7 @@ def listing(root, skip):
     """
     base = _base(root)
     there = photos_by_stem(base / "JPEGImages")
-    splits = _splits(base / "ImageSets") or {name: split_of(name) for name in there}
+    splits = _splits(base / "ImageSets", there) or {name: split_of(name) for name in there}
     missing = [name for name in splits if name not in there]
     if missing:
         text = f"{count_of(missing, 'listed photo')} missing in {base / 'JPEGImages'}: {few(missing)}"
@@ -60,14 +60,19 @@ def listing(root, skip):
     )
 
 
-def _splits(folder):
+def _name(line, there):
+    """The name of a list's line, which may have spaces, and a number after it in a list of one class."""
+    return line if line in there else line.split()[0] if line.split()[0] in there else line.rpartition(" ")[0] or line
+
+
+def _splits(folder, there):
     """dict name -> split of the lists; empty without any."""
     for kind in ("Segmentation", "Main"):
         for train, test in (("train", "val"), ("trainval", "test")):
             lists = {"trainval": folder / kind / f"{train}.txt", "test": folder / kind / f"{test}.txt"}
             if lists["trainval"].is_file():
                 named = {
-                    split: [line.split()[0] for line in files.read_text(path).splitlines() if line.strip()]
+                    split: [_name(line.strip(), there) for line in files.read_text(path).splitlines() if line.strip()]
                     for split, path in lists.items()
                     if path.is_file()
                 }

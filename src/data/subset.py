@@ -8,7 +8,7 @@ from PIL import Image
 
 from src import InputError, compute, count_of, few, files
 from src.data import download, layouts, oxford_pets
-from src.data.decoding import photos_by_stem
+from src.data.decoding import decode, photos_by_stem
 
 LIST = "list.json"  # in the target: what it was made of
 
@@ -83,8 +83,7 @@ def _read(path):
 def _shrink(source, target, resampling, max_side):
     """Save an image, at most max_side pixels on the longer side, as PNG; grey trimaps stay grey."""
     try:
-        with Image.open(source) as image:
-            image = image if resampling == Image.Resampling.NEAREST else image.convert("RGB")
+        with Image.open(source) if resampling == Image.Resampling.NEAREST else Image.fromarray(decode(source)) as image:
             scale = max_side / max(image.size)
             if scale < 1:
                 image = image.resize([max(1, round(side * scale)) for side in image.size], resampling)

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from src import InputError, compute, data, distributed, few, files, metrics
-from src.data.decoding import decode, in_words
+from src.data.decoding import decode, in_words, upright_size
 from src.postprocessing import boxed, crf
 
 IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, scores and pictures count background
@@ -88,6 +88,18 @@ def read_trimap(photos, i, size=None):
     if not binary:
         truth[found == IGNORE] = metrics.BORDER
     return truth
+
+
+def check_truths(photos):
+    """Read the ground truth of every photo that has one, before anything is trained.
+
+    Raises:
+        InputError: a mask is unreadable, of several channels, or of another size than its photo.
+    """
+    for i in photos.with_truth(range(len(photos.names))):
+        (height, width), size = read_trimap(photos, i).shape, upright_size(photos.paths[i])
+        if (width, height) != size:
+            raise InputError(f"the mask {photos.truths[i]} is {width} x {height}, its photo {size[0]} x {size[1]}")
 
 
 def ground_truth(photos, i, size=None):

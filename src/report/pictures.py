@@ -12,6 +12,7 @@ from src import distributed, files, metrics  # noqa: E402
 from src.data.decoding import decode  # noqa: E402
 from src.postprocessing import masks  # noqa: E402
 
+PANEL = 512  # pixels of the longer side of a photo on a sheet
 BLUE, ORANGE, GREY = (0, 114, 178), (230, 159, 0), (150, 150, 150)
 
 
@@ -102,19 +103,26 @@ def sheet(path, photos, index, columns, rows=8):
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     for i, line in zip(index, axes, strict=True):
-        photo = decode(photos.paths[i])
+        photo = decode(photos.paths[i], max_side=PANEL)  # a row of 50 megapixels would take gigabytes
         line[0].imshow(photo)
-        line[0].set_xlabel(photos.names[i], fontsize=7)
+        line[0].set_xlabel(photos.names[i].encode(errors="replace").decode(), fontsize=7, parse_math=False)
         trimap = masks.read_trimap(photos, i) if photos.truths[i] else None
         if trimap is not None:
-            line[-1].imshow(overlay(photo, masks.ground_truth(photos, i)))
+            line[-1].imshow(overlay(photo, _at(photo, masks.ground_truth(photos, i))))
         for axis, (_, folder) in zip(line[1:], columns, strict=False):
             labels = masks.read(folder / f"{photos.names[i]}.png")
-            axis.imshow(overlay(photo, labels))
+            axis.imshow(overlay(photo, _at(photo, labels)))
             if trimap is not None:
                 iou = metrics.per_photo_iou(metrics.confusion(labels == 1, trimap)[None])[0]
                 axis.set_xlabel(f"IoU {100 * iou:.0f} %", fontsize=9)
     _save(figure, path)
+
+
+def _at(photo, labels):
+    """Labels at the size of a photo (H, W, 3)."""
+    if labels.shape == photo.shape[:2]:
+        return labels
+    return np.array(Image.fromarray(labels).resize(photo.shape[1::-1], Image.Resampling.NEAREST))
 
 
 def spread(index, count):
