@@ -264,3 +264,16 @@ def test_a_tiff_that_lies_on_a_side(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "a.tif", exif=exif)
     assert decoding.upright_size(tmp_path / "a.tif") == decoding.decode(tmp_path / "a.tif").shape[1::-1]
+
+
+def test_runs_among_photos_and_several_years_are_refused(settings, tmp_path):
+    settings.data_root = root = tmp_path / "photos"
+    photo(root / "a.png")
+    settings.runs_root = root / "runs"
+    with pytest.raises(InputError, match="runs lies among the photos; give another --runs-root"):
+        data.load(settings)
+    for year in ("VOC2007", "VOC2012"):
+        photo(tmp_path / "voc" / year / "JPEGImages" / "a.jpg")
+    settings.data_root = tmp_path / "voc"
+    with pytest.raises(InputError, match="has VOC2007, VOC2012; give one of them"):
+        data.load(settings)

@@ -69,7 +69,10 @@ def scenes_of(root):
 
 def _load(settings, background, pixels):
     root = download.prepare(Path(settings.data_root), background)
-    listing = LAYOUTS[layout_of(root, settings.layout)].listing(root, settings.skip_bad_photos)
+    layout = LAYOUTS[layout_of(root, settings.layout)]
+    if layout is folders and root.resolve() in (runs_root := Path(settings.runs_root).resolve()).parents:
+        raise InputError(f"the runs root {runs_root} lies among the photos; give another --runs-root")
+    listing = layout.listing(root, settings.skip_bad_photos)
     scenes = scenes_of(root) if background else []
     open_cache = cache.decoded if pixels else cache.unread
     good, pet_pixels, sums = open_cache(listing.paths, settings)

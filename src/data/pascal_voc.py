@@ -10,14 +10,15 @@ from src.data.splitting import split_of
 
 def fits(root):
     """Whether a folder, or the one that the official archive unpacks, has this layout."""
-    return _base(root) is not None
+    return bool(_bases(root))
 
 
-def _base(root):
-    for path in (root, *sorted(root.glob("VOC*")), *sorted(root.glob("VOCdevkit/VOC*"))):
-        if (path / "JPEGImages").is_dir():
-            return path
-    return None
+def _bases(root):
+    """The folder itself, or those of the years below it."""
+    if (root / "JPEGImages").is_dir():
+        return [root]
+    below = [*sorted(root.glob("VOC*")), *sorted(root.glob("VOCdevkit/VOC*"))]
+    return [path for path in below if (path / "JPEGImages").is_dir()]
 
 
 def listing(root, skip):
@@ -27,9 +28,11 @@ def listing(root, skip):
     Without lists a hash of its name puts every fifth photo into test. Photos of several classes have none.
 
     Raises:
-        InputError: a listed photo is missing (unless skip), or an XML file is damaged.
+        InputError: a listed photo is missing (unless skip), an XML file is damaged, or there are several years.
     """
-    base = _base(root)
+    base, *others = _bases(root)
+    if others:
+        raise InputError(f"{root} has {few([path.name for path in (base, *others)])}; give one of them")
     there = photos_by_stem(base / "JPEGImages")
     splits = _splits(base / "ImageSets", there) or {name: split_of(name) for name in there}
     missing = [name for name in splits if name not in there]
