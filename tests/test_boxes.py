@@ -44,7 +44,16 @@ def photos(settings, tmp_path):
     return data.load(settings)
 
 
-@pytest.mark.parametrize("write", [write_voc, write_coco, write_yolo])
+def write_twin(root, photo_path):
+    """As YOLO's own data sets have it, with a detector's score in the end, beside other JSON."""
+    (root / "metadata.json").write_text("{}")
+    (root / "captions.json").write_text('{"images": [], "annotations": [{"image_id": 1, "caption": "a cup"}]}')
+    path = root / "labels" / "train" / "cups" / "a.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("0 0.5 0.5 0.5 0.8 0.97")
+
+
+@pytest.mark.parametrize("write", [write_voc, write_coco, write_yolo, write_twin])
 def test_boxes_are_found_in_three_forms_for_trainval_alone(settings, photos, write, capsys):
     write(photos.root / "train" / "Annotations" if write == write_voc else photos.root, photos.paths[0])
     (found,) = data.boxes_of(settings, photos, "boxes", "train_ccam/boxes_from_trimaps.py").items()

@@ -77,7 +77,9 @@ TEXT = LINES.map(lambda lines: "\n".join(" ".join(words) for words in lines)) | 
 @example("a 1\x851 1")
 def test_lists(content):
     reads_or_refuses(content, "list.txt", oxford_pets.read_list, subset._read)
-    reads_or_refuses(content, "photo.txt", lambda path: boxes._read_yolo(path.with_suffix(".jpg"), path))
+    reads_or_refuses(
+        content, "photo.txt", lambda path: boxes._read_yolo(path.with_suffix(".jpg"), path.parent, "photo")
+    )
 
 
 @given(JSON.map(json.dumps) | st.binary(max_size=80))
@@ -97,7 +99,11 @@ XML = "<annotation><size><width>9</width><height>9</height></size><object><name>
 @example(XML.replace("9", "nan").encode())
 @example(XML.replace("9", "1e999").encode())
 def test_annotations(content):
-    reads_or_refuses(content, "a.xml", pascal_voc._classes, lambda path: boxes._read_xml(path.with_suffix(".jpg")))
+    def read(path):
+        Image.new("RGB", (9, 9)).save(path.with_suffix(".png"))
+        return boxes._read_xml(path.with_suffix(".png"), path.parent, "a")
+
+    reads_or_refuses(content, "a.xml", pascal_voc._classes, read)
 
 
 @given(damaged(buffer(lambda file: Image.new("P", (30, 20), 1).save(file, "PNG"))))

@@ -254,6 +254,18 @@ def test_linked_folders_odd_names_and_masks_of_any_case(settings, tmp_path, caps
         masks.check_truths(photos)
 
 
+def test_a_palette_with_white_first(settings, tmp_path):
+    settings.data_root = root = tmp_path / "photos"
+    photo(root / "a.png")
+    values = np.ones((30, 40), np.uint8)
+    values[:10] = 0
+    image = Image.fromarray(values)
+    image.putpalette([255, 255, 255, 0, 0, 0] + [0] * 762)  # white, the subject, is index 0
+    (root / "masks").mkdir()
+    image.save(root / "masks" / "a.png")
+    assert (masks.ground_truth(data.load(settings), 0) == (values == 0)).all()
+
+
 def test_a_name_of_no_encoding_has_a_split():
     assert split_of(os.fsdecode(b"\xff")) in ("trainval", "test") and split_of("a") == split_of("a")
 

@@ -41,7 +41,7 @@ def boxes_of(settings, photos, supervision, for_oxford):
         name, path = photos.names[i], photos.paths[i]
         some = of_names.get(name) or (of_names.get(Path(name).name) if stems[Path(name).name] == 1 else None)
         if not some and not derived:
-            some = _read_xml(path, photos.root, name) or _read_yolo(path, photos.root / "labels" / f"{name}.txt")
+            some = _read_xml(path, photos.root, name) or _read_yolo(path, photos.root, name)
         boxes = np.array(some or [], float).reshape(-1, 4).clip(0, 1)
         boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
         if len(boxes):
@@ -63,9 +63,11 @@ def _read_coco(paths):
     for path in paths:
         try:
             content = files.read_json(path)
+            if "images" not in content and "annotations" not in content:
+                continue  # other JSON beside the photos
             images = {image["id"]: image for image in content["images"]}
             for annotation in content["annotations"]:
-                if not annotation.get("iscrowd"):
+                if not annotation.get("iscrowd") and "bbox" in annotation:
                     image, (x, y, w, h) = images[annotation["image_id"]], annotation["bbox"]
                     size = image["width"], image["height"]
                     box = x / size[0], y / size[1], (x + w) / size[0], (y + h) / size[1]
@@ -98,15 +100,17 @@ def _read_xml(photo, base, name):
     return []
 
 
-def _read_yolo(photo, labels):
+def _read_yolo(photo, base, name):
     """Boxes of lines "class x y width height", centre and size as fractions of the photo; none without a file."""
-    found = []
-    for path in (labels, photo.with_suffix(".txt")):
+    found, twin = [], name.split("/")
+    if "images" in twin:  # YOLO's own place: images/train/a.jpg, labels/train/a.txt
+        twin[len(twin) - 1 - twin[::-1].index("images")] = "labels"
+    for path in (base / "labels" / f"{name}.txt", base / f"{'/'.join(twin)}.txt", photo.with_suffix(".txt")):
         if path.is_file():
             for number, line in enumerate(files.read_text(path).splitlines(), 1):
                 try:
                     if line.strip():
-                        x, y, w, h = map(float, line.split()[1:])
+                        x, y, w, h, *_ = map(float, line.split()[1:6])  # a sixth number is a detector's score
                         found.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
                 except ValueError:
                     raise InputError(f"{path}, line {number}: expected 'class x y width height'") from None

@@ -18,6 +18,7 @@ IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, s
 LABELS = {0: "background", 1: "pet", IGNORE: "uncertain"}
 TRIMAP = {metrics.PET: "pet", metrics.BACKGROUND: "background", metrics.BORDER: "border"}
 PALETTE = {0: (0, 0, 0), 1: (230, 159, 0), IGNORE: (150, 150, 150)}  # Okabe and Ito's orange tells pets for everyone
+BLACK_WHITE = [0] * 3 + [255] * 3, [255] * 3 + [0] * 3  # how palettes of two colours begin
 SHARPNESS = 10  # of the sigmoid that turns a map into a probability
 
 
@@ -44,11 +45,12 @@ def save(path, labels, palette=PALETTE, flush=True):
         image.save(file, format="PNG", optimize=False)
 
 
-def read(path, size=None, values=None):
+def read(path, size=None, values=None, monochrome=False):
     """Labels of a mask PNG as uint8 (H, W), resized to (size, size) by nearest neighbour if given.
 
     Args:
         values: dict of the values that it may hold -> what they mean; None for any.
+        monochrome: a palette of black and white means 0 and 255, in whichever order it has them.
 
     Raises:
         InputError: no mask, of several channels, or with another value.
@@ -60,6 +62,8 @@ def read(path, size=None, values=None):
             if len(image.getbands()) > 1:
                 raise InputError(f"the mask {path} is {image.mode}; expected one channel, palette or grey")
             image = ImageOps.exif_transpose(image)
+            if monochrome and image.mode == "P" and image.getpalette()[:6] in BLACK_WHITE:
+                image = image.convert("L")
             found = np.array(image.resize((size, size), Image.Resampling.NEAREST) if size else image)
     except InputError:
         raise
@@ -82,7 +86,7 @@ def read_trimap(photos, i, size=None):
         raise InputError(f"the photo {photos.names[i]} has no ground truth")
     if photos.trimaps:
         return read(photos.truths[i], size, TRIMAP)
-    found = read(photos.truths[i], size)
+    found = read(photos.truths[i], size, monochrome=True)
     binary = not np.any((found > 0) & (found < IGNORE))
     truth = np.where(found > 0, metrics.PET, metrics.BACKGROUND).astype(np.uint8)
     if not binary:
