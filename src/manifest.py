@@ -1,13 +1,16 @@
 """What the files of an output folder were made of, so that no other photo's file is taken for one's own."""
 
+import zlib
+
 from src import InputError, files
 
 
-def note(out, folder, how, photos, suffix):
+def note(out, folder, suffix, photos, checkpoint, fast):
     """Note in <out>/made_of.json what the files of a folder are made of, and with what.
 
     Args:
-        folder: name of the folder in `out`. how: dict of words. photos: dict of `photos_in`. suffix: of its files.
+        out: Path. folder: its name in `out`. suffix: of its files. photos: dict of `prediction.photos_in`.
+        checkpoint, fast: what they are made with.
 
     Returns:
         Those of the photos whose file is not there yet.
@@ -15,17 +18,27 @@ def note(out, folder, how, photos, suffix):
     Raises:
         InputError: a file is there, but of another photo, or was made in another way.
     """
-    known = files.read_json(out / "made_of.json") if (out / "made_of.json").exists() else {}
+    path = out / "made_of.json"
+    how = {"checkpoint": str(checkpoint), "CRC": f"{zlib.crc32(checkpoint.read_bytes()):08x}", "--fast": fast}
+    advice = "; without it the files there are taken for these photos'"
+    known = files.read_json(path, advice=advice) if path.exists() else {}
     before = known.setdefault(folder, {"how": how, "photos": {}})
+    try:
+        made, sources = dict(before["how"]), dict(before["photos"])
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{path} is damaged{advice}") from None
     there = {name for name in photos if (out / folder / f"{name}{suffix}").exists()}
-    if before["how"] != how and before["photos"] and any((out / folder).rglob(f"*{suffix}")):
-        text = ", ".join(f"{what} {value}" for what, value in before["how"].items())
-        raise InputError(f"{out / folder} was made with {text}; give another --out")
-    before["how"] = how
-    for name, path in photos.items():
-        source = str(path.resolve())
-        if name in there and before["photos"].get(name, source) != source:
-            raise InputError(f"{out / folder / name}{suffix} is of {before['photos'][name]}; give another --out")
-        before["photos"][name] = source
-    files.write_json(out / "made_of.json", known)
-    return {name: path for name, path in photos.items() if name not in there}
+    if made != how and any((out / folder).rglob(f"*{suffix}")):
+        raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
+    for name, photo in photos.items():
+        source = str(photo.resolve())
+        if name in there and sources.get(name, source) != source:
+            raise InputError(f"{out / folder / name}{suffix} is of {sources[name]}; give another --out")
+        sources[name] = source
+    known[folder] = {"how": how, "photos": sources}
+    files.write_json(path, known)
+    return {name: photo for name, photo in photos.items() if name not in there}
+
+
+def _words(how):
+    return ", ".join(f"{what} {value}" for what, value in how.items())

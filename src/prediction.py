@@ -112,16 +112,18 @@ class Recogniser:
     """What photos show, and where: the classes, scores and activation maps of a classifier.
 
     Args:
-        path: of a checkpoint that a script of train_classifier/ wrote. amp: as `load` has it.
+        path: of a checkpoint that a script of train_classifier/ wrote. amp: as `load` has it. knows: a class.
 
     Raises:
-        InputError: the file is missing or holds no classifier.
+        InputError: the file is missing, holds no classifier, or one that does not know this class.
     """
 
-    def __init__(self, path, amp=True):
+    def __init__(self, path, amp=True, knows=""):
         saved = checkpoints.read_network(path, "classifier", image_size=int)
         self.settings = SimpleNamespace(backbone=saved["backbone"], amp=amp)
         model, self.classes = classifiers.load(self.settings, path)
+        if knows:
+            check_choice("class", knows, self.classes)
         self.model, self.size = backbones.fuse_batchnorm(compute.to_device(model).eval()), saved["image_size"]
 
     @torch.inference_mode()

@@ -9,12 +9,11 @@ Photos that have their mask in <out> already are passed over. A broken photo is 
 
 import json
 import sys
-import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import check_choice, cli, compute, count_of, export, manifest, prediction
+from src import cli, compute, count_of, export, manifest, prediction
 from src.report import page
 
 PHOTOS = ()  # photos, and folders whose photos are looked for in subfolders, too
@@ -36,27 +35,22 @@ def main(settings):
     if EXPORT:
         export.check(EXPORT, photos)
     folder, suffix = (f"cams/{CAM}", ".jpg") if CAM else ("masks", ".png")
-    checkpoint = (
-        prediction.find_classifier(root, CLASSIFIER) if CAM else prediction.find_segmenter(root, RUN, CHECKPOINT)
-    )
-    how = {"checkpoint": str(checkpoint), "crc": f"{zlib.crc32(checkpoint.read_bytes()):08x}", "--fast": FAST}
     if CAM:
-        recogniser = prediction.Recogniser(checkpoint, settings.amp)
-        check_choice("class", CAM, recogniser.classes)
-        ahead = manifest.note(out, folder, how, photos, suffix)
+        checkpoint = prediction.find_classifier(root, CLASSIFIER)
+        recogniser = prediction.Recogniser(checkpoint, settings.amp, knows=CAM)
+        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST)
         written = prediction.write_heat(recogniser, CAM, ahead, out)
     else:
+        checkpoint = prediction.find_segmenter(root, RUN, CHECKPOINT)
         segmenter = prediction.load(checkpoint, fast=FAST, amp=settings.amp)
         recogniser = prediction.beside(checkpoint, CLASSIFIER, settings.amp) if JSON else None
-        ahead = manifest.note(out, folder, how, photos, suffix)
-        written = prediction.write_masks(
-            segmenter, ahead, out, recogniser=recogniser, with_pictures=PICTURES, with_maps=REPORT
-        )
-    todo = f"{count_of(ahead, 'photo')} to do, {len(photos) - len(ahead)} done before, with {checkpoint}"
-    print(todo, file=sys.stderr, flush=True)
+        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST)
+        how = {"recogniser": recogniser, "with_pictures": PICTURES, "with_maps": REPORT}
+        written = prediction.write_masks(segmenter, ahead, out, **how)
+    before = len(photos) - len(ahead)
+    print(f"{count_of(ahead, 'photo')} to do, {before} done before, with {checkpoint}", file=sys.stderr)
     done = 0
-    for found in compute.progress(written, folder, total=len(ahead), unit="photo"):
-        done += 1
+    for done, found in enumerate(compute.progress(written, folder, total=len(ahead), unit="photo"), 1):  # noqa: B007
         if JSON:
             print(json.dumps(found), flush=True)
     print(f"{done} {folder}: {out / folder}", file=sys.stderr, flush=True)
