@@ -65,7 +65,7 @@ def listing(root, skip):
 
 def _name(line, there):
     """The name of a list's line, which may have spaces, and a number after it in a list of one class."""
-    return line if line in there else line.split()[0] if line.split()[0] in there else line.rpartition(" ")[0] or line
+    return line if line in there else line.rpartition(" ")[0].strip() or line
 
 
 def _splits(folder, there):

@@ -95,13 +95,13 @@ def read_trimap(photos, i, size=None):
 
 
 def check_truths(photos):
-    """Read the ground truth of every photo that has one, before anything is trained.
+    """Compare the sizes of photos and ground truths by their headers: no value is read before evaluation.
 
     Raises:
-        InputError: a mask is unreadable, of several channels, or of another size than its photo.
+        InputError: a ground truth is no picture, or of another size than its photo.
     """
     for i in photos.with_truth(range(len(photos.names))):
-        (height, width), size = read_trimap(photos, i).shape, upright_size(photos.paths[i])
+        (width, height), size = upright_size(photos.truths[i]), upright_size(photos.paths[i])
         if (width, height) != size:
             raise InputError(f"the mask {photos.truths[i]} is {width} x {height}, its photo {size[0]} x {size[1]}")
 
