@@ -1,8 +1,6 @@
 """Masks in the forms that other tools read: COCO with run lengths, and Pascal VOC as CVAT has it."""
 
-import contextlib
 import csv
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -162,7 +160,7 @@ def _write_voc(out, items):
     classes = sorted({item.category for item in items})
     if len(classes) >= masks.IGNORE:
         raise InputError(f"{len(classes)} classes do not fit into a VOC mask of {masks.IGNORE - 1}; export coco")
-    with whole(out / "voc", "photos.csv") as folder:
+    with files.replacing(out / "voc", "photos.csv") as folder:
         _fill_voc(folder, items, classes)
     return out / "voc"
 
@@ -188,7 +186,7 @@ def _fill_voc(folder, items, classes):
     lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
     for k, name in enumerate(classes, 1):
         lines.append(f"{re.sub('[:#]', '_', name)}:{','.join(map(str, voc_colour(k)))}::")
-    (base / "labelmap.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (base / "labelmap.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
     with (folder / "photos.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file).writerows([("name", "photo"), *zip(names, [item.name for item in items], strict=True)])
 
@@ -201,32 +199,6 @@ def _save_jpeg(photo, path):
         shutil.copyfile(photo, path)
     else:
         Image.fromarray(decoding.decode(photo)).save(path, format="JPEG", quality=95)
-
-
-@contextlib.contextmanager
-def whole(folder, file):
-    """A new folder to write into that takes the place of `folder` when all is written, and is removed otherwise.
-
-    Args:
-        folder: Path. file: name of a file that every export there has.
-
-    Raises:
-        InputError: the folder holds something else than an earlier export.
-    """
-    if folder.exists() and not (folder / file).is_file() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"{folder} is in the way and no export; move it")
-    part, old = (folder.with_name(f"{folder.name}.{suffix}") for suffix in ("part", "old"))
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        yield part
-        shutil.rmtree(old, ignore_errors=True)
-        if folder.exists():
-            os.rename(folder, old)
-        os.rename(part, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def flat_names(names):

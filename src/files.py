@@ -5,6 +5,7 @@ import errno
 import io
 import json
 import os
+import shutil
 import socket
 import time
 import zlib
@@ -69,6 +70,41 @@ def appending(path):
             yield file
     except OSError as error:
         raise InputError(f"{path} cannot be written: {reason(error)}") from None
+
+
+@contextmanager
+def replacing(folder, mark):
+    """A folder to write into whose files take the places of those in `folder` when all are written.
+
+    What else lies in `folder` stays.
+
+    Args:
+        folder: Path; made where it is missing. mark: name of a file that is always written; it comes last.
+
+    Raises:
+        InputError: the folder holds something, but not from here.
+    """
+    part = folder / ".part"
+    there = folder.is_dir() and any(path != part for path in folder.iterdir())
+    if (folder.exists() and not folder.is_dir()) or (there and not (folder / mark).is_file()):
+        raise InputError(f"{folder} is in the way and no export; move it")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        for made in sorted(part.iterdir(), key=lambda path: path.name == mark):
+            if (folder / made.name).is_dir():
+                os.rename(folder / made.name, part / f"{made.name}.old")
+            os.replace(made, folder / made.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):  # nothing was written
+            folder.rmdir()
+
+
+def resolved(path):
+    """An absolute path without links; where they lead in a circle it stays as it is."""
+    return Path(os.path.realpath(os.path.expanduser(path)))
 
 
 def flush_all():

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from src import InputError, compute, export, files, maps, prediction
+from src import InputError, compute, files, maps, prediction
 from src.models import segmenters
 
 EXAMPLE = Path(__file__).with_name("portable_example.py")
@@ -44,7 +44,7 @@ def write(checkpoint, folder):
     _check_packages()
     network, size, reading = segmenters.load(checkpoint)
     side = maps.scaled_side(size, reading["scales"][0])
-    with export.whole(folder, "segmenter.json") as part:
+    with files.replacing(folder, "segmenter.json") as part:
         _write_programs(Probability(network).eval(), side, part)
         files.write_json(part / "segmenter.json", description(side, reading))
         shutil.copyfile(EXAMPLE, part / "example.py")
@@ -99,5 +99,5 @@ def _check_packages():
             __import__(name)
     except ImportError as error:
         raise InputError(f"{error.name} is missing; pip install {' '.join(NEEDS)}") from None
-    if torch.__version__ < TORCH:
+    if torch.__version__ < TORCH:  # a TorchVersion compares numbers
         raise InputError(f"an export needs torch {TORCH} or newer; this is {torch.__version__}")

@@ -110,8 +110,13 @@ def test_an_export_is_replaced_only_as_a_whole(predicted, kind):
     assert {path: path.read_bytes() for path in [folder, *folder.rglob("*")] if path.is_file()} == before
     assert not list(out.glob("*.part"))
     (out / "masks" / f"{last}.png").unlink()
+    mine = [out / f"{kind}.old" / "mine.txt", out / f"{kind}.part" / "mine.txt", out / kind / "mine.txt"]
+    for path in mine:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     write(kind, predicted)
-    assert not list(out.glob("*.old")) and not list(out.glob("*.part"))
+    assert all(path.exists() for path in mine), "an export takes the place of its own files alone"
+    assert not [*out.rglob(".part"), *out.rglob("*.old/VOCdevkit")]
     if kind == "voc":
         assert len(list(folder.rglob("*.jpg"))) == len(NAMES) - 1
         (folder / "photos.csv").unlink()

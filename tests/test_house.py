@@ -11,7 +11,7 @@ ORDER = (
     "src", "src.metrics", "src.maps", "src.files", "src.manifest", "src.checkpoints", "src.distributed",
     "src.compute", "src.runner", "src.cli", "src.provenance", "src.runs", "src.drawings", "src.data", "src.models",
     "src.postprocessing", "src.report", "src.expected_time", "src.scoring", "src.training", "src.methods",
-    "src.prediction", "src.export", "src.portable", "experiments", "scripts", "reproduce",
+    "src.export", "src.prediction", "src.portable", "experiments", "scripts", "reproduce",
 )  # fmt: skip
 FILES = sorted(p.relative_to(ROOT).as_posix() for folder in ("src", "train_*", "benchmarks")
                for p in ROOT.glob(f"{folder}/**/*.py")) + ["experiments.py", "reproduce.py"]  # fmt: skip
