@@ -13,7 +13,7 @@ def note(out, folder, suffix, photos, checkpoint, fast):
         checkpoint, fast: what they are made with.
 
     Returns:
-        Those of the photos whose file is not there yet.
+        Those of the photos whose file is not there yet; the file of a photo that has changed is removed.
 
     Raises:
         InputError: a file is there, but of another photo, or was made in another way.
@@ -25,19 +25,32 @@ def note(out, folder, suffix, photos, checkpoint, fast):
     before = known.setdefault(folder, {"how": how, "photos": {}})
     try:
         made, sources = dict(before["how"]), dict(before["photos"])
+        if not all(isinstance(source, list) and source for source in sources.values()):
+            raise ValueError
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path} is damaged{advice}") from None
-    there = {name for name in photos if (out / folder / f"{name}{suffix}").exists()}
     if made != how and any((out / folder).rglob(f"*{suffix}")):
         raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
+    ahead = {}
     for name, photo in photos.items():
-        source = str(photo.resolve())
-        if name in there and sources.get(name, source) != source:
-            raise InputError(f"{out / folder / name}{suffix} is of {sources[name]}; give another --out")
+        source, written = _stamp(photo), out / folder / f"{name}{suffix}"
+        if written.exists() and (there := sources.get(name, source)) != source:
+            if there[:1] != source[:1]:
+                raise InputError(f"{written} is of {there[0]}; give another --out")
+            written.unlink()  # the photo has changed since
+        if not written.exists():
+            ahead[name] = photo
         sources[name] = source
     known[folder] = {"how": how, "photos": sources}
     files.write_json(path, known)
-    return {name: photo for name, photo in photos.items() if name not in there}
+    return ahead
+
+
+def _stamp(photo):
+    """What tells a photo from another, and from itself before it was edited: path, bytes, time of change in ns."""
+    path = files.resolved(photo)
+    found = path.stat() if path.exists() else None
+    return [str(path), found and found.st_size, found and found.st_mtime_ns]
 
 
 def _words(how):

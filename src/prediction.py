@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from src import InputError, check_choice, checkpoints, compute, data, maps, metrics
+from src import InputError, check_choice, checkpoints, compute, data, export, files, maps, metrics
 from src.data import decoding, folders
 from src.methods import cam
 from src.models import backbones, classifiers, segmenters
 from src.postprocessing import guided, masks
 from src.report import page, pictures
 
+WRITTEN = ("masks", "overlays", "cutouts", "maps", "cams", *export.KINDS)  # folders below --out
 MAX_SIDE = 1024  # pixels; larger photos are segmented at this size, and the outline then follows their own edges
 
 
@@ -119,7 +120,7 @@ class Recogniser:
     """
 
     def __init__(self, path, amp=True, knows=""):
-        saved = checkpoints.read_network(path, "classifier", image_size=int)
+        saved = checkpoints.read_network(path, "classifier", image_size=segmenters.is_side)
         self.settings = SimpleNamespace(backbone=saved["backbone"], amp=amp)
         model, self.classes = classifiers.load(self.settings, path)
         if knows:
@@ -166,7 +167,7 @@ def photos_in(inputs, out):
     differ in their suffix alone, they keep it.
 
     Args:
-        inputs: paths. out: folder that is left out of them.
+        inputs: paths. out: folder; what is written below it is left out of them.
 
     Returns:
         dict name of the mask, without suffix -> path of the photo.
@@ -175,10 +176,11 @@ def photos_in(inputs, out):
         InputError: an input is missing, there is no photo, or two photos would write the same mask.
     """
     found, several = [], sum(path.is_dir() for path in inputs) > 1
+    written = {out / name for name in WRITTEN}
     for path in inputs:
         if path.is_dir():
-            below = [p for p in sorted(folders.photos_below(path)) if out not in p.resolve().parents]
-            found += [(Path(path.resolve().name if several else "") / p.relative_to(path), p) for p in below]
+            below = [p for p in sorted(folders.photos_below(path)) if not written & {*files.resolved(p).parents}]
+            found += [(Path(files.resolved(path).name if several else "") / p.relative_to(path), p) for p in below]
         elif path.exists():
             found.append((Path(path.name), path))
         else:

@@ -93,6 +93,13 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
     draw(root / "b.jpg")
     code, _, err = predict(script, *flags)
     assert code == 0 and "1 photo to do, 2 done before" in err
+    before = (out / "masks" / "a.png").read_bytes()
+    draw(root / "a.jpg", size=(70, 50))  # another picture of the same name
+    code, _, err = predict(script, *flags)
+    assert code == 0 and "1 photo to do, 2 done before" in err
+    assert (out / "masks" / "a.png").read_bytes() != before
+    code, _, err = predict(script, root, "--out", tmp_path, *flags[3:])  # above the photos
+    assert code == 0 and "3 photos to do" in err
     for name in ("a", "d"):  # another folder's a.jpg is another photo
         draw(tmp_path / "others" / f"{name}.jpg")
     code, _, err = predict(script, tmp_path / "others", *flags[1:])

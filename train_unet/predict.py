@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, compute, count_of, export, manifest, prediction
+from src import cli, compute, count_of, export, files, manifest, prediction
 from src.report import page
 
 PHOTOS = ()  # photos, and folders whose photos are looked for in subfolders, too
@@ -30,7 +30,7 @@ REPORT = False  # one page to look through the masks, the least certain first
 
 
 def main(settings):
-    out, root = Path(OUT).resolve(), Path(settings.runs_root)
+    out, root = files.resolved(OUT), Path(settings.runs_root)
     photos = prediction.photos_in([Path(name) for name in PHOTOS], out)
     if EXPORT:
         export.check(EXPORT, photos)

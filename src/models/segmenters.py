@@ -190,13 +190,14 @@ def checkpoint(model, name, settings, size, reading):
 
 def load(path):
     """Rebuild a segmenter: (model, side of the photos it was trained at, how masks are made with it)."""
-    saved = checkpoints.read_network(path, "segmenter", segmenter=str, size=_is_side, reading=_is_reading)
+    saved = checkpoints.read_network(path, "segmenter", segmenter=str, size=is_side, reading=_is_reading)
     model = untrained(saved["segmenter"], saved["backbone"])
     checkpoints.fill(model, saved["state"], path)
     return model, saved["size"], saved["reading"]
 
 
-def _is_side(value):
+def is_side(value):
+    """Whether a stranger's checkpoint has a side in pixels that a network can see."""
     return type(value) is int and 16 <= value <= 4096
 
 
