@@ -55,6 +55,24 @@ def test_cache_is_made_once_and_again_when_a_photo_changes(settings, data_root, 
     assert photos.batch([first])[0, 0].float().mean() > 200
 
 
+def test_a_photo_that_can_be_read_again_is_not_left_out_for_ever(settings, data_root, monkeypatch):
+    settings.skip_bad_photos = True
+    original, lost = decoding.decode, a_photo(data_root)
+
+    def without_permission(path, *rest):
+        if path == lost:
+            raise InputError(f"{path.name}: no permission to read it")
+        return original(path, *rest)
+
+    monkeypatch.setattr(decoding, "decode", without_permission)
+    assert lost.stem not in data.load(settings).names
+    monkeypatch.setattr(decoding, "decode", original)
+    photos = data.load(settings)
+    assert lost.stem in photos.names and photos.batch([photos.names.index(lost.stem)]).float().std() > 0
+    monkeypatch.setattr(decoding, "decode", None)  # and what was mended stays
+    assert lost.stem in data.load(settings).names
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "1", "I;16"])
 def test_every_kind_of_photo_is_read_as_rgb(tmp_path, mode):
     image = Image.fromarray(np.arange(400, dtype=np.uint8).reshape(20, 20))

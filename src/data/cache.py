@@ -37,9 +37,9 @@ def decoded(paths, settings):
             found = _open(base, shape)
             if found is None:
                 raise InputError(f"{base} cannot be read back as it was written; is the disk sound?")
+        array, errors, sums = _read_again(base, paths, *found)
     finally:
         lock.release()
-    array, errors, sums = found
     bad = [error for error in errors if error]
     if bad:
         text = f"{count_of(bad, 'photo')} of {len(paths)} unreadable: {few(bad)}"
@@ -82,24 +82,38 @@ def _open(base, shape):
     return array, errors, sums
 
 
+def _decode(array, i, path):
+    """Decode a photo into a row; the error as text, empty where it is fine."""
+    try:
+        array[i] = decoding.decode(path, array.shape[-1]).transpose(2, 0, 1)
+        return ""
+    except InputError as error:
+        return str(error)
+
+
+def _read_again(base, paths, array, errors, sums):
+    """Decode what could not be read before: a permission or a network disk may have come back since."""
+    bad = [i for i, error in enumerate(errors) if error]
+    if bad:
+        pixels = np.memmap(base.with_suffix(".pixels"), np.uint8, "r+", shape=array.shape)
+        for i in bad:
+            errors[i] = _decode(pixels, i, paths[i])
+            sums[i] = zlib.crc32(pixels[i])
+        if not all(errors[i] for i in bad):
+            pixels.flush()
+            files.write_json(base.with_suffix(".json"), {"errors": errors, "sums": sums})
+    return array, errors, sums
+
+
 def _fill(base, paths, shape):
     """Decode in parallel into <base>.pixels; <base>.json has an error text, empty where it is fine, for each photo."""
-
-    def one(item):
-        i, path = item
-        try:
-            array[i] = decoding.decode(path, shape[-1]).transpose(2, 0, 1)
-            return ""
-        except InputError as error:
-            return str(error)
-
     part = base.with_suffix(".part" if files.LOCKS else f".{os.getpid()}.part")
     files.reserve(part, math.prod(shape))
     try:
         array = np.memmap(part, np.uint8, "r+", shape=shape)
         with compute.threads() as pool:  # Pillow decodes and resizes outside Python's lock
-            bar = tqdm(pool.map(one, enumerate(paths)), "decoding", len(paths), disable=None, unit="photo")
-            errors = list(bar)
+            found = pool.map(lambda item: _decode(array, *item), enumerate(paths))
+            errors = list(tqdm(found, "decoding", len(paths), disable=None, unit="photo"))
             sums = list(pool.map(zlib.crc32, array))
         array.flush()
         os.replace(part, base.with_suffix(".pixels"))
