@@ -40,7 +40,7 @@ def photos(settings, tmp_path):
     settings.data_root = tmp_path / "photos"
     for name in ("a", "b"):
         photo(settings.data_root / "train" / "cups" / f"{name}.png")
-    photo(settings.data_root / "test" / "cups" / "a.png")
+    photo(settings.data_root / "test" / "cups" / "c.png")
     return data.load(settings)
 
 
@@ -68,6 +68,7 @@ def test_boxes_are_found_in_three_forms_for_trainval_alone(settings, photos, wri
         ("nothing.txt", "", "no trainval photo of .* has a box"),
         ("train/cups/a.txt", "0 0.5 0.5 0.5", "line 1: expected 'class x y width height'"),
         ("train/cups/a.txt", "0 nan 0.5 0.5 0.5", "has a box"),
+        ("train/cups/a.txt", "0 .1 .1 .9 .1 .9 .9 .1 .9", "line 1: expected 'class x y width height'"),
         ("train/cups/a.xml", "<annotation><object><bndbox></bndbox></object></annotation>", "a.xml"),
         ("train/cups/a.xml", "<annotation>", "a.xml"),
         ("boxes.json", "[]", "boxes.json is damaged"),
@@ -80,6 +81,35 @@ def test_damaged_boxes_are_named(settings, photos, name, text, expected):
         data.boxes_of(settings, photos, "boxes", "train_ccam/boxes_from_trimaps.py")
     with pytest.raises(InputError, match="unknown supervision"):
         data.boxes_of(settings, photos, "Boxes", "train_ccam/boxes_from_trimaps.py")
+
+
+def test_boxes_that_may_be_another_photos_are_not_taken(settings, photos):
+    image = {"id": 7, "file_name": "a.png", "width": 30, "height": 40}
+    coco = {"images": [image], "annotations": [{"image_id": 7, "bbox": [10, 3, 20, 24]}]}
+    find = lambda: data.boxes_of(settings, photos, "boxes", "train_ccam/boxes_from_trimaps.py")  # noqa: E731
+    (photos.root / "one.json").write_text(json.dumps(coco))
+    with pytest.raises(InputError, match="boxes of the photo as it lies, 30 x 40; it is 40 x 30"):
+        find()
+    (photos.root / "two.json").write_text(json.dumps(coco))
+    with pytest.raises(InputError, match="image 7 of one.json and image 7 of two.json are both named as .*a.png"):
+        find()
+    for name in ("one.json", "two.json"):
+        (photos.root / name).unlink()
+    photo(photos.root / "test" / "cups" / "a.png")
+    photos = data.load(settings)
+    write_voc(photos.root / "train" / "Annotations", photos.paths[0])
+    with pytest.raises(InputError, match="no trainval photo of .* has a box"):  # the test photo's, or train's?
+        find()
+
+
+def test_a_run_on_other_boxes_is_refused(settings, photos):
+    write_yolo(photos.root, photos.paths[0])
+    find = lambda: data.boxes_of(settings, photos, "boxes", "train_ccam/boxes_from_trimaps.py")  # noqa: E731
+    find()
+    before = settings.photos["boxes"]
+    photos.paths[0].with_suffix(".txt").write_text("0 0.5 0.5 0.5 0.7\n")
+    find()
+    assert settings.photos["boxes"] != before
 
 
 def test_a_filled_mask_touches_the_sides_and_nothing_is_outside():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from src import InputError, check_choice, count_of, files, runs
+from src.data import layouts
 from src.data.decoding import upright_size
 
 SUPERVISIONS = ("labels", "boxes")
@@ -35,13 +36,14 @@ def boxes_of(settings, photos, supervision, for_oxford):
         return {}
     derived = [runs.upstream(settings, for_oxford) / "boxes.json"] if photos.trimaps else []
     of_names = _read_coco(derived or _coco_files(photos.root))
-    stems = Counter(Path(photos.names[i]).name for i in photos.trainval)  # a bare name may be that of several photos
+    stems = Counter(Path(name).name for name in photos.names)  # a bare name may be that of several photos
     found = {}
     for i in map(int, photos.trainval):
         name, path = photos.names[i], photos.paths[i]
-        some = of_names.get(name) or (of_names.get(Path(name).name) if stems[Path(name).name] == 1 else None)
+        alone = stems[Path(name).name] == 1
+        some = _of_image(path, of_names.get(name) or (of_names.get(Path(name).name) if alone else None))
         if not some and not derived:
-            some = _read_xml(path, photos.root, name) or _read_yolo(path, photos.root, name)
+            some = _read_xml(path, photos.root, name, alone) or _read_yolo(path, photos.root, name)
         boxes = np.array(some or [], float).reshape(-1, 4).clip(0, 1)
         boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
         if len(boxes):
@@ -49,6 +51,7 @@ def boxes_of(settings, photos, supervision, for_oxford):
     if not found:
         raise InputError(f"no trainval photo of {photos.root} has a box; see data/README.md")
     without = len(photos.trainval) - len(found)
+    settings.photos["boxes"] = layouts.digest([(i, boxes.tolist()) for i, boxes in found.items()])
     print(f"{count_of(found, 'photo')} with boxes, {without} with image-level labels alone", flush=True)
     return found
 
@@ -58,7 +61,11 @@ def _coco_files(root):
 
 
 def _read_coco(paths):
-    """dict photo's name without suffix -> list of boxes, of COCO instance files; crowds are left out."""
+    """COCO instance files, crowds left out.
+
+    Returns:
+        dict photo's name without suffix -> dict (file, image's id) -> (its size, list of boxes).
+    """
     found = {}
     for path in paths:
         try:
@@ -72,25 +79,46 @@ def _read_coco(paths):
                     size = image["width"], image["height"]
                     box = x / size[0], y / size[1], (x + w) / size[0], (y + h) / size[1]
                     name = Path(image["file_name"]).with_suffix("").as_posix()
-                    found.setdefault(name, []).append(box)
+                    of_name = found.setdefault(name, {})
+                    of_name.setdefault((path, image["id"]), (size, []))[1].append(box)
         except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InputError(f"{path} is no COCO file of boxes ({type(error).__name__}: {error})") from None
     return found
 
 
-def _read_xml(photo, base, name):
+def _of_image(photo, images):
+    """Boxes of a photo among the COCO images of its name."""
+    if not images:
+        return []
+    if len(images) > 1:
+        there = " and ".join(f"image {number} of {path.name}" for path, number in list(images)[:2])
+        raise InputError(f"{there} are both named as {photo}; give each the photo's path below the data root")
+    (path, _), (size, boxes) = next(iter(images.items()))
+    if text := _lying(size, upright_size(photo)):
+        raise InputError(f"{path}, {photo.name}: {text}")
+    return boxes
+
+
+def _lying(size, real):
+    """What is wrong where boxes were drawn on a photo before EXIF turned it; empty if they were not."""
+    if not size == real[::-1] != real:
+        return ""
+    return f"boxes of the photo as it lies, {size[0]} x {size[1]}; it is {real[0]} x {real[1]}"
+
+
+def _read_xml(photo, base, name, alone):
     """Boxes of a Pascal VOC annotation, whose pixels count from 1; none where there is no file."""
     tries = [base / "Annotations" / f"{name}.xml", photo.with_suffix(".xml")]
-    if photo.parent != base:  # VOC's own place, beside JPEGImages
+    if photo.parent != base and alone:  # VOC's own place, beside JPEGImages
         tries.insert(1, photo.parent.parent / "Annotations" / f"{photo.stem}.xml")
     for path in tries:
         if path.is_file():
             try:
                 root = ElementTree.parse(path)
                 size = int(root.findtext("size/width") or 0), int(root.findtext("size/height") or 0)
-                width, height = real = upright_size(photo)
-                if all(size) and size == real[::-1] != real:
-                    raise ValueError(f"boxes of the photo as it lies, {size[0]} x {size[1]}; it is {width} x {height}")
+                real = upright_size(photo)
+                if text := _lying(size, real):
+                    raise ValueError(text)
                 width, height = size if all(size) else real
                 sides = [[float(box.findtext(side)) for side in ("xmin", "ymin", "xmax", "ymax")]
                          for box in root.iterfind("object/bndbox")]  # fmt: skip
@@ -109,8 +137,10 @@ def _read_yolo(photo, base, name):
         if path.is_file():
             for number, line in enumerate(files.read_text(path).splitlines(), 1):
                 try:
-                    if line.strip():
-                        x, y, w, h, *_ = map(float, line.split()[1:6])  # a sixth number is a detector's score
+                    if words := line.split():
+                        x, y, w, h, *_ = map(float, words[1:])
+                        if len(words) > 6:  # a sixth number is a detector's score; more are outlines or key points
+                            raise ValueError
                         found.append((x - w / 2, y - h / 2, x + w / 2, y + h / 2))
                 except ValueError:
                     raise InputError(f"{path}, line {number}: expected 'class x y width height'") from None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src import InputError, check_choice, distributed
+from src import InputError, check_choice, distributed, files
 from src.data import cache, download, folders, oxford_pets, pascal_voc
 from src.data.photos import PhotoSet, Pixels
 
@@ -70,7 +70,8 @@ def scenes_of(root):
 def _load(settings, background, pixels):
     root = download.prepare(Path(settings.data_root), background)
     layout = LAYOUTS[layout_of(root, settings.layout)]
-    if layout is folders and root.resolve() in (runs_root := Path(settings.runs_root).resolve()).parents:
+    runs_root = files.resolved(settings.runs_root)
+    if layout is folders and files.resolved(root) in (runs_root, *runs_root.parents):
         raise InputError(f"the runs root {runs_root} lies among the photos; give another --runs-root")
     listing = layout.listing(root, settings.skip_bad_photos)
     scenes = scenes_of(root) if background else []
@@ -83,9 +84,9 @@ def _load(settings, background, pixels):
     split = np.array([listing.splits[i] for i in rows])
     if pixels:
         labels = [[listing.splits[i], listing.species[i], listing.breeds[i]] for i in rows]
-        settings.photos["photos"] = _digest(names, labels, sums)
+        settings.photos["photos"] = digest(names, labels, sums)
     if pixels and background:
-        settings.photos["background scenes"] = _digest([path.name for path in scenes], scene_sums)
+        settings.photos["background scenes"] = digest([path.name for path in scenes], scene_sums)
     if "trainval" not in split:
         raise InputError(f"no trainval photo in {root}")
     species, species_names = _indices([listing.species[i] for i in rows], listing.species_names, len(scenes))
@@ -107,7 +108,8 @@ def _load(settings, background, pixels):
     )
 
 
-def _digest(*what):
+def digest(*what):
+    """What tells whether a value that JSON can hold is the same as before."""
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
