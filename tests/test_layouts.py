@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import experiments
-from src import InputError, data
+from src import InputError, data, metrics
 from src.data import decoding
 from src.data.splitting import split_of
 from src.postprocessing import masks
@@ -266,6 +266,27 @@ def test_a_palette_with_white_first(settings, tmp_path):
     assert (masks.ground_truth(data.load(settings), 0) == (values == 0)).all()
 
 
+@pytest.mark.parametrize("levels", [[90, 180], range(1, 25)])
+def test_greys_with_soft_edges_are_cut_in_the_middle(settings, tmp_path, levels):
+    settings.data_root = root = tmp_path / "photos"
+    photo(root / "a.png")
+    values = np.zeros((30, 40), np.uint8)
+    values[10:] = 255
+    values[9, : len(levels)] = levels
+    (root / "masks").mkdir()
+    Image.fromarray(values).save(root / "masks" / "a.png")
+    trimap = masks.read_trimap(data.load(settings), 0)
+    assert ((trimap == metrics.PET) == (values > 127)).all() and metrics.BORDER not in trimap
+
+
+def test_a_mask_of_colours_is_refused_before_anything_is_trained(settings, tmp_path):
+    settings.data_root = root = tmp_path / "photos"
+    photo(root / "a.png")
+    photo(root / "masks" / "a.png")
+    with pytest.raises(InputError, match="a.png is RGB; expected one channel"):
+        masks.check_truths(data.load(settings))
+
+
 def test_a_name_of_no_encoding_has_a_split():
     assert split_of(os.fsdecode(b"\xff")) in ("trainval", "test") and split_of("a") == split_of("a")
 
@@ -281,9 +302,9 @@ def test_a_tiff_that_lies_on_a_side(tmp_path):
 def test_runs_among_photos_and_several_years_are_refused(settings, tmp_path):
     settings.data_root = root = tmp_path / "photos"
     photo(root / "a.png")
-    settings.runs_root = root / "runs"
-    with pytest.raises(InputError, match="runs lies among the photos; give another --runs-root"):
-        data.load(settings)
+    for settings.runs_root in (root / "runs", root):
+        with pytest.raises(InputError, match="lies among the photos; give another --runs-root"):
+            data.load(settings)
     for year in ("VOC2007", "VOC2012"):
         photo(tmp_path / "voc" / year / "JPEGImages" / "a.jpg")
     settings.data_root = tmp_path / "voc"

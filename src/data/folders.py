@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from src import InputError, count_of, few
+from src import InputError, count_of, few, files
 from src.data.decoding import is_photo
 from src.data.photos import Listing
 from src.data.splitting import split_of
@@ -21,9 +21,17 @@ def photos_below(folder):
     """Paths of the photos of a folder and its subfolders, linked ones too, hidden ones left out.
 
     A link that leads nowhere is one of them: whoever opens it will say so.
+
+    Raises:
+        InputError: a subfolder cannot be read.
     """
+
+    def refuse(error):
+        if not isinstance(error, FileNotFoundError):  # a folder that is not there has no photos
+            raise InputError(f"{error.filename}: {files.reason(error, files.READING)}")
+
     seen = set()
-    for base, below, names in os.walk(folder, followlinks=True):
+    for base, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(base)
         if real in seen:  # a link to a folder above
             below.clear()

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from src import InputError, compute, data, distributed, few, files, metrics
-from src.data.decoding import decode, in_words, upright_size
+from src.data.decoding import FORMATS, decode, in_words, upright_size
 from src.postprocessing import boxed, crf
 
 IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, scores and pictures count background
@@ -19,6 +19,7 @@ LABELS = {0: "background", 1: "pet", IGNORE: "uncertain"}
 TRIMAP = {metrics.PET: "pet", metrics.BACKGROUND: "background", metrics.BORDER: "border"}
 PALETTE = {0: (0, 0, 0), 1: (230, 159, 0), IGNORE: (150, 150, 150)}  # Okabe and Ito's orange tells pets for everyone
 BLACK_WHITE = [0] * 3 + [255] * 3, [255] * 3 + [0] * 3  # how palettes of two colours begin
+MOST_CLASSES = 16  # in one mask; soft edges have more levels of grey
 SHARPNESS = 10  # of the sigmoid that turns a map into a probability
 
 
@@ -50,21 +51,25 @@ def read(path, size=None, values=None, monochrome=False):
 
     Args:
         values: dict of the values that it may hold -> what they mean; None for any.
-        monochrome: a palette of black and white means 0 and 255, in whichever order it has them.
+        monochrome: a palette of black and white means 0 and 255, in whichever order it has them; so do greys, cut in
+            the middle, whose edges are soft.
 
     Raises:
         InputError: no mask, of several channels, or with another value.
     """
     try:
         content = io.BytesIO(Path(path).read_bytes())
-        Image.open(content).verify()  # its checksums, which reading does not look at
-        with Image.open(content) as image:
-            if len(image.getbands()) > 1:
-                raise InputError(f"the mask {path} is {image.mode}; expected one channel, palette or grey")
+        Image.open(content, formats=FORMATS).verify()  # its checksums, which reading does not look at
+        with Image.open(content, formats=FORMATS) as image:
+            _check_channels(path, image)
             image = ImageOps.exif_transpose(image)
             if monochrome and image.mode == "P" and image.getpalette()[:6] in BLACK_WHITE:
                 image = image.convert("L")
-            found = np.array(image.resize((size, size), Image.Resampling.NEAREST) if size else image)
+            found = np.array(image)
+            if monochrome and image.mode != "P" and _is_soft(found):
+                found = np.where(found > 127, 255, 0).astype(np.uint8)
+            if size:
+                found = np.array(Image.fromarray(found).resize((size, size), Image.Resampling.NEAREST))
     except InputError:
         raise
     except Exception as error:  # Pillow's readers raise a dozen types for damaged files
@@ -74,6 +79,17 @@ def read(path, size=None, values=None, monochrome=False):
         meaning = ", ".join(f"{value} {words}" for value, words in values.items())
         raise InputError(f"the mask {path} holds {few(list(map(str, strangers)))}; expected {meaning}")
     return found
+
+
+def _check_channels(path, image):
+    if len(image.getbands()) > 1:
+        raise InputError(f"the mask {path} is {image.mode}; expected one channel, palette or grey")
+
+
+def _is_soft(values):
+    """Whether greys (H, W) are black and white with blurred edges: 255, and levels too high or too many for classes."""
+    between = np.setdiff1d(values, (0, IGNORE))
+    return bool(np.any(values == IGNORE) and len(between) and (between.max() > 127 or len(between) > MOST_CLASSES))
 
 
 def read_trimap(photos, i, size=None):
@@ -98,10 +114,12 @@ def check_truths(photos):
     """Compare the sizes of photos and ground truths by their headers: no value is read before evaluation.
 
     Raises:
-        InputError: a ground truth is no picture, or of another size than its photo.
+        InputError: a ground truth is no picture, of several channels, or of another size than its photo.
     """
     for i in photos.with_truth(range(len(photos.names))):
         (width, height), size = upright_size(photos.truths[i]), upright_size(photos.paths[i])
+        with Image.open(photos.truths[i], formats=FORMATS) as image:
+            _check_channels(photos.truths[i], image)
         if (width, height) != size:
             raise InputError(f"the mask {photos.truths[i]} is {width} x {height}, its photo {size[0]} x {size[1]}")
 
