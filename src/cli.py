@@ -104,7 +104,7 @@ def override(script, argv=None):
     settings.data_root = _folder(settings.data_root, DATA_ROOT)
     settings.runs_root = _folder(settings.runs_root, RUNS_ROOT)
     if settings.weights not in ("imagenet", "random"):  # a file is the same one for a stage started elsewhere
-        settings.weights = str(Path(settings.weights).expanduser().resolve())
+        settings.weights = str(files.resolved(settings.weights))
     settings.script = Path(script["__file__"]).resolve()
     settings.constants = {name: values[name] for name in own if name not in shared}
     settings.upstreams, settings.photos = {}, {}
@@ -128,7 +128,7 @@ def _check_numbers(parser, name, values):
 
 def _folder(value, default):
     """A default is relative to the project, so that scripts work from any directory; a given path to where we are."""
-    return ROOT / default if value == default else Path(value).expanduser().resolve()
+    return ROOT / default if value == default else files.resolved(value)
 
 
 def run(main, script, argv=None):
@@ -140,9 +140,12 @@ def run(main, script, argv=None):
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files may hold what no encoding has
             stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_say_if_first("ended; the same command continues this run", 143)))
+    again = "the same command continues this run"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_say_if_first(f"ended; {again}", 143)))
     try:
         settings = override(script, argv)
+        if settings.overwrite:
+            again = "without --overwrite " + again
         distributed.start()
         compute.seed_everything(settings.seed)
         main(settings)
@@ -150,7 +153,10 @@ def run(main, script, argv=None):
     except InputError as error:
         sys.exit(_say(f"error: {error}", 2))
     except KeyboardInterrupt:
-        sys.exit(_say_if_first("interrupted; the same command continues this run", 130))
+        sys.exit(_say_if_first(f"interrupted; {again}", 130))
+    except BrokenPipeError:  # whoever read what is printed has gone; what is still to be printed goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)  # as a shell has it
     except OSError as error:
         if error.errno not in files.WRITING:
             raise

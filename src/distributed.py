@@ -11,7 +11,9 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import nn
 
-from src import InputError, count_of
+from src import InputError, count_of, few
+
+TORCHRUN = "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"  # in the environment of what it starts
 
 
 def start():
@@ -21,6 +23,8 @@ def start():
     except ValueError:
         raise InputError("the environment's WORLD_SIZE, which torchrun sets, is no number") from None
     if count > 1 and not dist.is_initialized():
+        if missing := [name for name in TORCHRUN if name not in os.environ]:
+            raise InputError(f"the environment has WORLD_SIZE without {few(missing)}; start with torchrun, or unset it")
         if torch.cuda.is_available():
             torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         # the first process may be decoding or downloading all photos while the others wait for it

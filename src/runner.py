@@ -6,6 +6,7 @@ import multiprocessing.connection
 import os
 import runpy
 import sys
+import tempfile
 import threading
 
 import torch
@@ -26,7 +27,8 @@ def run(stages, done, *, jobs=1, verbose=False):
     """
     # Importing torch and torchvision takes 3 to 5 s on two cores, a tenth of the demo over its stages; a fork server
     # does it once. Where the system has none (Windows), each stage does.
-    with_fork = "forkserver" in multiprocessing.get_all_start_methods()
+    # The server's socket lies in the folder for temporary files, and its path may have 107 bytes.
+    with_fork = "forkserver" in multiprocessing.get_all_start_methods() and len(tempfile.gettempdir()) < 70
     processes = multiprocessing.get_context("forkserver" if with_fork else "spawn")
     if with_fork:
         processes.set_forkserver_preload(["src.training"])
@@ -43,7 +45,7 @@ def run(stages, done, *, jobs=1, verbose=False):
                 raise ValueError(f"nobody makes what these stages read: {', '.join(waiting)}")
             multiprocessing.connection.wait([process.sentinel for process in running.values()])
             for name in [name for name, process in running.items() if not process.is_alive()]:
-                _check(running.pop(name), stages[name][1][0])
+                _check(running.pop(name), stages[name][1])
                 done.add(name)
                 yield name
     finally:  # nobody else would end them, and the same command would start others beside them
@@ -69,10 +71,11 @@ def _end_with_parent():
     os._exit(1)
 
 
-def _check(process, script):
+def _check(process, argv):
     """End the program with the exit code of a process that ended badly, as a shell has it."""
     process.join()
     if process.exitcode:
         killed = f", which was killed by signal {-process.exitcode}" if process.exitcode < 0 else ""
-        print(f"stopped in {script}{killed}; the same command goes on from there", file=sys.stderr)
+        again = "without --overwrite the same command" if "--overwrite" in argv else "the same command"
+        print(f"stopped in {argv[0]}{killed}; {again} goes on from there", file=sys.stderr)
         sys.exit(process.exitcode if process.exitcode > 0 else 128 - process.exitcode)

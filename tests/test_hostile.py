@@ -413,6 +413,7 @@ FLAGS = [
     (["--layout", "foo"], "unknown layout"),
     (["--data-root", "/nowhere"], "no data root"),
     (["--data-root", "/dev/null"], "no data root"),
+    (["--data-root", "~nobody-of-this-name/x"], "no data root"),
     (["--runs-root", "/dev/null"], "file, not a folder"),
     (["--runs-root", "/proc/runs"], "/proc/runs"),
     (["--runs-root", "/" + 300 * "x"], "too long"),
@@ -455,6 +456,9 @@ def test_name_of_a_run(name):
 
 
 def test_environment_of_torchrun(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as a cluster's batch system may set it
+    with pytest.raises(InputError, match="WORLD_SIZE without RANK, LOCAL_RANK, MASTER_ADDR, ..."):
+        distributed.start()
     monkeypatch.setenv("WORLD_SIZE", "many")
     with pytest.raises(InputError, match="WORLD_SIZE"):
         distributed.start()

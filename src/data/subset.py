@@ -1,5 +1,6 @@
 """A part of an Oxford-IIIT Pet data root, with a split of its own and smaller photos, as a data root."""
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -8,7 +9,7 @@ from PIL import Image
 
 from src import InputError, compute, count_of, few, files
 from src.data import download, layouts, oxford_pets
-from src.data.decoding import decode, photos_by_stem
+from src.data.decoding import FORMATS, decode, photos_by_stem
 
 LIST = "list.json"  # in the target: what it was made of
 
@@ -30,10 +31,19 @@ def select(root, photos, max_side, target):
     """
     wanted = _read(Path(photos))
     made_of = {"photos": wanted, "root": str(Path(root).resolve())}
+    lock = files.Lock(target.with_name(f"{target.name}.lock"), target, patience=math.inf)
+    try:
+        _select(root, photos, wanted, made_of, max_side, target)
+    finally:
+        lock.release()
+    return target
+
+
+def _select(root, photos, wanted, made_of, max_side, target):
     if target.is_dir():
         if not (target / LIST).is_file() or files.read_json(target / LIST) != made_of:
             raise InputError(f"{target} was made of another {photos}; delete it, or use another --runs-root")
-        return target
+        return
     pets = download.prepare(Path(root), background=True) / "oxford-iiit-pet"
     rows = [
         row for split in ("trainval", "test") for row in oxford_pets.read_list(pets / "annotations" / f"{split}.txt")
@@ -64,7 +74,6 @@ def select(root, photos, max_side, target):
         (annotations / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
     files.write_json(part / LIST, made_of)
     os.replace(part, target)
-    return target
 
 
 def _read(path):
@@ -83,7 +92,8 @@ def _read(path):
 def _shrink(source, target, resampling, max_side):
     """Save an image, at most max_side pixels on the longer side, as PNG; grey trimaps stay grey."""
     try:
-        with Image.open(source) if resampling == Image.Resampling.NEAREST else Image.fromarray(decode(source)) as image:
+        is_trimap = resampling == Image.Resampling.NEAREST
+        with Image.open(source, formats=FORMATS) if is_trimap else Image.fromarray(decode(source)) as image:
             scale = max_side / max(image.size)
             if scale < 1:
                 image = image.resize([max(1, round(side * scale)) for side in image.size], resampling)
