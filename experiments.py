@@ -13,7 +13,7 @@ class Cell:
     """A cell of a table: where it stands, what of the run it shows, what was published for it.
 
     Args:
-        score: key in summary.json's metrics with {} for the split; "a/b" is key b of part a.
+        score: key in summary.json's metrics with {} for the split.
         published: IoU / Dice in %.
         beside: of an ablation, the row of Table 4 that it changes.
     """
@@ -25,15 +25,18 @@ class Cell:
     published: str = "-"
     beside: str = ""
 
+    @property
+    def published_iou(self):
+        return self.published.partition(" / ")[0]
+
 
 @dataclass(frozen=True)
 class Experiment:
     """One run of one script.
 
     Args:
-        variant: flags that name its run directory.
+        variant: flags that name its run directory; flags: further ones; short: those that --short adds.
         reads: names of the runs that it starts from.
-        flags: further flags; short: those that --short adds.
         cells: what it fills.
         ground_truth: it learned from trimaps.
     """
@@ -86,7 +89,8 @@ COLUMNS = {  # of what starts from the pretrained network, or from a classifier
 }
 TABLES = PUBLISHED | {BESIDE_CAM: tuple(columns[BESIDE_CAM] for columns in COLUMNS.values())}
 TABLE4, CHANGES = "Table 4", "One thing changed (by how much)"
-FINAL, BOUND = "+ growth: **the final masks**", "bound: the same segmenter on ground truth"  # rows whose ratio counts
+FINAL, BOUND = "+ growth: **the final masks**", "bound: the same segmenter on ground truth"
+BOUND_CRF, RATIO = "bound + dCRF", ("final masks / bound", FINAL, BOUND)
 TABLE5 = {"image labels": "train_on_ensemble", "boxes": "train_on_ensemble_boxes", "full": "train_on_ensemble_gt"}
 FIRST, REFINED = "+ dCRF: the first masks", "segmenter + dCRF"  # rows that ablations change
 
@@ -99,6 +103,7 @@ FIVE = {  # members of an ensemble, and the runs that they are read from
 SHORT_UNET = ("--size", "64", "--epochs", "7")
 SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
 MEMBER = ("train_ccam_pretrained",)
+OWN_ROUNDS, QUICK_ROUNDS = 3, 1  # of a segmenter of own photos
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
 
 
@@ -108,6 +113,7 @@ def on_classifier(init):
 
 
 def cells_of(row, init, published, tables):
+    """The cells that a run on this classifier fills: one in each of the tables that has a column for it."""
     return tuple(
         Cell(table, row, column, published=published.get(init, "-"))
         for table, column in COLUMNS[init].items()
@@ -204,7 +210,7 @@ EXPERIMENTS = [
     ),
     Experiment(
         "train_unet/train_on_ensemble_gt.py", {}, short=SHORT_SEGMENTER, ground_truth=True,
-        cells=(Cell(TABLE4, BOUND), Cell(TABLE4, "bound + dCRF", score="{}_crf")),
+        cells=(Cell(TABLE4, BOUND), Cell(TABLE4, BOUND_CRF, score="{}_crf")),
     ),
 ]  # fmt: skip
 BOXES = ("--supervision", "boxes")
@@ -282,7 +288,7 @@ def own(classes, background, quick=False, boxes=False):
     further = BOXES if boxes else ()
     first = Experiment(ENSEMBLE, {"name": name}, reads, ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
-    flags = ("--masks", name, "--dilate", "0", "--rounds", "1" if quick else "3", *further)
+    flags = ("--masks", name, "--dilate", "0", "--rounds", str(QUICK_ROUNDS if quick else OWN_ROUNDS), *further)
     flags += ("--scenes",) if background else ()
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
     others = [e for e in EXPERIMENTS if e.script not in (ENSEMBLE, SEGMENTER)]

@@ -36,6 +36,7 @@ SHORT = False  # fewer passes and one scale: the drawn sample in minutes on two 
 ENSEMBLE_ONLY = False  # only the stages that Table 4 needs, for more seeds
 ABLATIONS = False  # also the stages that change one thing of Table 4
 SUPERVISION = "labels"  # or boxes: own photos' are used, too; for the tables, those derived from trimaps, as Table 5
+PASSES = 0.0  # of every training; 0: as many as the number of own photos wants, and 1 for the tables
 QUICK = False  # masks and a segmenter from one CCAM and one round
 LIST = False  # only show the stages with state, score and minutes
 TEST_ONLY = False  # stages whose masks nobody reads make and score those of the test photos alone
@@ -50,6 +51,7 @@ VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
 
 
 def directory(settings, experiment):
+    """Its run directory."""
     return runs.directory(settings, experiment.script, **experiment.variant)
 
 
@@ -84,7 +86,8 @@ def run_all(settings, chain):
             bar.update(own)
         left = time_left(ahead, spent, cost)
         bar.set_description_str(f"{number} of {len(chain)} stages{left}")
-        tqdm.write(f"[{number}/{len(chain)}] {name}: {tables.stage_score(path)}{took}{left}")
+        words = ", ".join(filter(None, [tables.stage_score(path), took]))
+        tqdm.write(f"[{number}/{len(chain)}] {name}: {words}{left}")
         if RESULTS:
             results.keep(RESULTS, settings.runs_root, settings.seed, list(of_names))
     bar.close()
@@ -102,7 +105,7 @@ def stages(settings, chain):
         path = directory(settings, experiment)
         if runs.finished(path):
             minutes = f"{runs.summary_of(path)['seconds'] / 60:.1f}"
-            rows.append([experiment.name, "finished", tables.stage_score(path).removesuffix(", "), minutes])
+            rows.append([experiment.name, "finished", tables.stage_score(path), minutes])
         else:
             rows.append([experiment.name, "unfinished" if path.exists() else "missing", "", ""])
     return tables.markdown(["stage", "state", "test", "min"], rows)
@@ -127,8 +130,7 @@ def sections_of(settings, photos, chain):
         found = [tables.grid(there, t, columns, experiments.cells(t)) for t, columns in experiments.TABLES.items()]
         found.append(tables.all_figures(there, [cell for t in experiments.TABLES for cell in experiments.cells(t)]))
     steps = experiments.cells(experiments.TABLE4)
-    ratio = ("final masks / bound", experiments.FINAL, experiments.BOUND)
-    found.append(tables.steps(there, experiments.TABLE4, steps, ratio))
+    found.append(tables.steps(there, experiments.TABLE4, steps, experiments.RATIO))
     ablations = experiments.cells(experiments.CHANGES)
     if SUPERVISION == "boxes":
         found.append(tables.supervisions(there, "Table 5", experiments.TABLE5))
@@ -139,13 +141,8 @@ def sections_of(settings, photos, chain):
     }
 
 
-def report(settings, photos, chain):
-    """The same in one text, below a caption."""
-    parts = ["" if ENSEMBLE_ONLY else caption(settings, photos), *sections_of(settings, photos, chain).values()]
-    return "\n".join(filter(None, parts))
-
-
 def costs(settings, photos, chain):
+    """What each stage took, as a Markdown table."""
     return tables.costs([directory(settings, e) for e in chain], len(photos.trainval) + len(photos.test))
 
 
@@ -155,14 +152,19 @@ def columns_of(settings, chain, columns):
     return [(title, root / name / f"seed{settings.seed}" / folder) for title, name, folder in columns if name in names]
 
 
+def first_and_last(settings, chain):
+    """The run directories of the ensemble and of the segmenter that learns from it."""
+    scripts = experiments.ENSEMBLE, experiments.SEGMENTER
+    return [directory(settings, next(e for e in chain if e.script == script)) for script in scripts]
+
+
 def write_page(settings, photos, chain, shown, choice, columns, lead, sections):
     """Write report.html; its gallery has the photos `shown`, with the masks of columns = [(title, folder)].
 
     Args:
         choice: words for how the photos were chosen. sections: dict heading -> Markdown.
     """
-    scripts = experiments.ENSEMBLE, experiments.SEGMENTER
-    first, last = (directory(settings, next(e for e in chain if e.script == script)) for script in scripts)
+    first, last = first_and_last(settings, chain)
     sure = scoring.agreement(photos, shown, first / "masks_crf", last / "masks_crf")
     methods, folders = zip(*columns, strict=True)
     words = {
@@ -182,13 +184,16 @@ def own_chain(settings, photos):
     """The experiments for own photos; trainings as long as their number wants."""
     every = set(photos.breeds[photos.trainval]) == set(range(len(photos.breed_names)))
     classes = len(photos.breed_names) if every and (photos.breeds >= 0).all() else 0
-    if settings.passes == cli.PASSES:  # a power of two, so that a few photos more do not change it
+    if not settings.passes:  # a power of two, so that a few photos more do not change it
         settings.passes = 2.0 ** float(np.clip(np.round(np.log2(PHOTOS_A_PASS / len(photos.trainval))), -3, 2))
     masks.check_truths(photos)
+    # Finished stages of other boxes are refused.
+    data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
     scenes = layouts.has_scenes(photos.root)
     chain = experiments.own(classes, scenes, QUICK, SUPERVISION == "boxes")
     ahead = [e.name for e in chain if not runs.finished(directory(settings, e))]
-    seconds = expected_time.of_own_chain(settings, photos, ahead, len(chain[-2].reads), 1 if QUICK else 3)
+    members, rounds = len(chain[-2].reads), experiments.QUICK_ROUNDS if QUICK else experiments.OWN_ROUNDS
+    seconds = expected_time.of_own_chain(settings, photos, ahead, members, rounds)
     print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out, --passes {settings.passes:g}, "
           f"about {max(1, seconds / 60):.0f} min, into {settings.runs_root}", flush=True)  # fmt: skip
     return chain
@@ -196,7 +201,7 @@ def own_chain(settings, photos):
 
 def say_result(settings, photos, chain):
     """Where the masks and the segmenter of own photos are, and which photos to look at first."""
-    first, last = directory(settings, chain[-2]), directory(settings, chain[-1])
+    first, last = first_and_last(settings, chain)
     index = np.concatenate([photos.test, photos.trainval])
     sure = scoring.agreement(photos, index, first / "masks_crf", last / "masks_crf")
     unsure = index[sure.argsort(kind="stable")[:LEAST_SURE]]
@@ -219,7 +224,8 @@ def say_result(settings, photos, chain):
 
 def say_tables(settings, photos, chain, minutes):
     """Print the tables; write them, the sheet and the page."""
-    text = report(settings, photos, chain)
+    sections, words = sections_of(settings, photos, chain), caption(settings, photos)
+    text = "\n".join(filter(None, ["" if ENSEMBLE_ONLY else words, *sections.values()]))
     path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
     with files.writing(path, "w", encoding="utf-8") as file:
         file.write(text)
@@ -231,11 +237,10 @@ def say_tables(settings, photos, chain, minutes):
         print(f"pictures: {sheet}", flush=True)
     published = [cell for table in experiments.PUBLISHED for cell in experiments.cells(table)]
     beside = tables.beside_published(results.of_runs(settings.runs_root), published)
-    sections = sections_of(settings, photos, chain)
     sections["Tables"] += f"\n{beside}"
     columns = columns_of(settings, chain, experiments.GALLERY)
     shown, choice = pictures.spread(index, page.MOST), f"of {len(index)} photos, evenly spread"
-    write_page(settings, photos, chain, shown, choice, columns, caption(settings, photos), sections)
+    write_page(settings, photos, chain, shown, choice, columns, words, sections)
 
 
 def main(settings):
@@ -251,8 +256,13 @@ def main(settings):
         settings.runs_root = settings.runs_root / Path(settings.data_root).name
     photos = data.load(settings)
     check_choice("supervision", SUPERVISION, SUPERVISIONS)
-    wanted = ENSEMBLE_ONLY, ABLATIONS, SUPERVISION == "boxes"
-    chain = own_chain(settings, photos) if own else experiments.chain(photos.has_truths(), *wanted)
+    if own:
+        chain = own_chain(settings, photos)
+    else:
+        settings.passes = settings.passes or cli.PASSES
+        chain = experiments.chain(
+            photos.has_truths(), ensemble_only=ENSEMBLE_ONLY, ablations=ABLATIONS, boxes=SUPERVISION == "boxes"
+        )
     if LIST:
         print(stages(settings, chain))
         return

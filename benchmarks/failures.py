@@ -35,12 +35,12 @@ def cause_of(iou, pet):
         iou: dict step -> IoU of the photo. pet: pixels of the pet in its trimap.
     """
     if pet == 0:
-        return CAUSES[0]
+        return "no truth"
     if iou["bound"] < FAILED:
-        return CAUSES[4]
+        return "hard for the bound, too"
     if iou["segmenter"] >= FAILED:
-        return CAUSES[1]
-    return CAUSES[2] if iou["first masks"] < FAILED else CAUSES[3]
+        return "the dCRF"
+    return "the first masks" if iou["first masks"] < FAILED else "the segmenter"
 
 
 def main(settings):

@@ -103,16 +103,13 @@ def differences(one, two):
     names = {
         p.relative_to(root) for root in (one, two) for p in root.rglob("*") if p.is_file() and "cache" not in p.parts
     }
-    names = {name for name in names if name.name != ".gitkeep"}
-    differ = [str(n) for n in names if not ((one / n).exists() and (two / n).exists() and same(one / n, two / n))]
-    return len(names), sorted(differ)
-
-
-def same(one, two):
-    return content(one) == content(two)
+    both = {name for name in names if (one / name).exists() and (two / name).exists()}
+    same = {name for name in both if content(one / name) == content(two / name)}
+    return len(names), sorted(str(name) for name in names - same)
 
 
 def left_over(root):
+    """Paths of temporary files, locks and resume states that an ended chain should not leave."""
     return [path for pattern in LEFT_OVER for path in root.rglob(pattern)]
 
 

@@ -83,10 +83,11 @@ def main(settings):
                 print(f"{copies} x: {stage}, {columns[copies][-1][0]:.0f} MB", file=sys.stderr, flush=True)
     count = len(photos.trainval) + len(photos.test)
     head = ["stage", *(f"{copies * count} photos" for copies in COPIES), "s"]
-    found = zip(STAGES, *columns.values(), strict=True)
-    print(
-        tables.markdown(head, [[s.split()[0], *(f"{mb:.0f} MB" for mb, _ in r), f"{r[-1][1]:.0f}"] for s, *r in found])
-    )
+    rows = []
+    for stage, *found in zip(STAGES, *columns.values(), strict=True):
+        _, seconds = found[-1]
+        rows.append([stage.split()[0], *(f"{megabytes:.0f} MB" for megabytes, _ in found), f"{seconds:.0f}"])
+    print(tables.markdown(head, rows))
 
 
 if __name__ == "__main__":

@@ -15,14 +15,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 import numpy as np
 
 import experiments
+from src import cli
 from src.report import results, tables
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = cli.ROOT
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "benchmarks").glob("*.md")))
 BLOCK = re.compile(r"(<!-- table: (\w+) (\w+) -->\n).*?(<!-- end -->)", re.S)
 CELLS = {cell.row: (name, cell) for name, cell in experiments.cells(experiments.TABLE4)}
-FINAL, BOUND, BOUND_CRF = experiments.FINAL, experiments.BOUND, "bound + dCRF"
+FINAL, BOUND, BOUND_CRF = experiments.FINAL, experiments.BOUND, experiments.BOUND_CRF
 HEADLINE = {
     "CAM": "CAM of the pretrained network",
     "CCAM": "CCAM of the pretrained network",
@@ -36,14 +37,14 @@ IOU, IGNORED = tables.READINGS
 
 def on_test(summaries, row, figure=IOU):
     """A figure of a row of Table 4 on test, one a seed."""
-    name, cell = CELLS[row]
-    return [scores[figure] for scores in tables.scores_of(summaries, name, cell.score.format("test")).values()]
+    return tables.on_test(summaries, *CELLS[row], figure)
 
 
 def headline(summaries):
+    """Five rows of Table 4, one number each."""
     rows = []
     for text, row in HEADLINE.items():
-        rows.append([text, tables.test_iou(on_test(summaries, row)), CELLS[row][1].published.partition(" / ")[0]])
+        rows.append([text, tables.test_iou(on_test(summaries, row)), CELLS[row][1].published_iou])
     return tables.markdown(["test IoU, %", "here", "published"], rows)
 
 
@@ -69,15 +70,17 @@ def _ratio(weak, full):
 
 
 def published(table):
+    """Function, summaries to one of the published tables."""
     return lambda summaries: tables.grid(summaries, table, experiments.TABLES[table], experiments.cells(table))
 
 
 def steps(summaries):
-    ratio = ("final masks / bound", FINAL, BOUND)
-    return tables.steps(summaries, experiments.TABLE4, experiments.cells(experiments.TABLE4), ratio)
+    """Table 4."""
+    return tables.steps(summaries, experiments.TABLE4, experiments.cells(experiments.TABLE4), experiments.RATIO)
 
 
 def figures(summaries):
+    """Every figure of the published tables' runs."""
     return tables.all_figures(summaries, [cell for table in experiments.TABLES for cell in experiments.cells(table)])
 
 
@@ -101,6 +104,7 @@ def strata(summaries):
 
 
 def table5(summaries):
+    """Labels, boxes and ground truth side by side."""
     return tables.supervisions(summaries, "Table 5", experiments.TABLE5)
 
 

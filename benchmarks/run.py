@@ -8,7 +8,6 @@ Prints: a row a kind of work (benchmarks/work.py): rates a second (photos, maps,
 The plain way is what one writes first: fp32 in the default layout, one photo, class or training at a time.
 """
 
-import json
 import multiprocessing
 import sys
 import time
@@ -21,7 +20,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import work
-from src import cli, compute
+from src import check_choice, cli, compute, files
 
 WORK = ("all",)  # which kinds of work: names as in the table
 NETWORK = "resnet50"  # backbone of the network rows; its weights are random
@@ -79,6 +78,8 @@ def measure(name, seconds, constants):
 
 
 def main(_):
+    for name in WORK:
+        check_choice("work", name, ("all", *work.ROWS))
     chosen = [name for name in work.ROWS if name in WORK or "all" in WORK]
     where = f"{compute.device_name()}, {torch.get_num_threads()} threads"
     print(f"{where}, {'bf16' if compute.fast_bf16() else 'fp32'} products {matrix_rate(2) / 1e12:.2f} TFLOP/s, "
@@ -93,7 +94,7 @@ def main(_):
               flush=True)  # fmt: skip
         rows.append(row)
     if JSON:
-        Path(JSON).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        files.write_json(JSON, rows)
 
 
 if __name__ == "__main__":

@@ -42,10 +42,12 @@ def main(settings):
     trimaps = [masks.read_trimap(photos, i, settings.image_size) for i in index]
     print(f"{len(index)} trainval photos, IoU in % at thresholds {THRESHOLDS}")
     for name, upsample in (("plain", plain), ("aligned", maps.upsample)):
-        maps.upsample = upsample
+        maps.upsample = upsample  # where multi_scale looks it up
         found = [one for some in data.chunks(index, 32) for one in predict(some)]
-        counts = np.stack([metrics.sweep(m, t, np.array(THRESHOLDS)) for m, t in zip(found, trimaps, strict=True)])
-        means = [100 * metrics.per_photo_iou(counts[:, k]).mean() for k in range(len(THRESHOLDS))]
+        means = []
+        for threshold in THRESHOLDS:
+            counts = [metrics.confusion(m > threshold, t) for m, t in zip(found, trimaps, strict=True)]
+            means.append(100 * metrics.per_photo_iou(np.stack(counts)).mean())
         print(f"{name:8}", " ".join(f"{mean:5.1f}" for mean in means), flush=True)
 
 

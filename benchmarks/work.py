@@ -63,15 +63,14 @@ def trainer(model, loss_of, amp):
 def ccam_train():
     images = images_of(BATCH, SIDE)
 
-    def loss_of(model):
-        batch = compute.normalise(images) if model.fast else plain_input(images)
-        features, _ = model.features(batch)
-        return ccam.contrastive_loss(features, model.logits(features), alpha=0.8)
-
     def way(plain):
-        model = network(plain)
-        model.fast = not plain
-        return trainer(model, loss_of, not plain), BATCH
+        prepare = plain_input if plain else compute.normalise
+
+        def loss_of(model):
+            features, _ = model.features(prepare(images))
+            return ccam.contrastive_loss(features, model.logits(features), alpha=0.8)
+
+        return trainer(network(plain), loss_of, not plain), BATCH
 
     return way
 

@@ -77,7 +77,8 @@ def fast_bf16():
     """Whether bf16 products are faster than fp32: on GPUs since Ampere and CPUs with AMX or AVX512-BF16."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_capability()[0] >= 8
-    return any(getattr(torch.cpu, name, bool)() for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    known = "_is_amx_tile_supported", "_is_avx512_bf16_supported"
+    return any(getattr(torch.cpu, name)() for name in known if hasattr(torch.cpu, name))
 
 
 def autocast(settings):

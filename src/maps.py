@@ -40,14 +40,13 @@ def scaled_side(side, scale):
     return max(16, round(side * scale / 16) * 16)
 
 
-def multi_scale(maps_of, images, scales, flip=True, centre=0.0):
+def multi_scale(maps_of, images, scales, centre=0.0):
     """Average maps over scaled and flipped copies of the photos, as IRN (Ahn et al., CVPR 2019) and its followers do.
 
     Args:
         maps_of: function, (N, 3, h, w) normalised photos to (N, h', w') maps before normalisation.
         images: (N, 3, S, S) normalised photos.
         scales: factors of S, of `scaled_side`.
-        flip: also average over the mirror images.
         centre: of `upsample`.
 
     Returns:
@@ -58,6 +57,6 @@ def multi_scale(maps_of, images, scales, flip=True, centre=0.0):
         size = scaled_side(side, scale)
         scaled = images if size == side else F.interpolate(images, (size, size), mode="bilinear", antialias=True)
         total = total + upsample(maps_of(scaled), side, centre)
-        if flip:  # mirrored back only at the photo's size: a cell's centre is not the middle of its mirror image
-            total = total + upsample(maps_of(scaled.flip(-1)), side, centre).flip(-1)
-    return total / (len(scales) * (2 if flip else 1))
+        # Mirrored back only at the photo's size: a cell's centre is not the middle of its mirror image.
+        total = total + upsample(maps_of(scaled.flip(-1)), side, centre).flip(-1)
+    return total / (2 * len(scales))

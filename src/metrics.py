@@ -32,15 +32,6 @@ def box(mask):
     return [int(v) for v in (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)] if len(rows) else None
 
 
-def sweep(values, trimap, thresholds):
-    """`confusion` of values (H, W) over each of the rising thresholds: int64 (thresholds, 3, 2), in one pass."""
-    bins = np.searchsorted(thresholds, values.ravel(), side="left")  # how many thresholds the value is over
-    index = (trimap.ravel().astype(np.int64) - 1) * (len(thresholds) + 1) + bins
-    counts = np.bincount(index, minlength=3 * (len(thresholds) + 1)).reshape(3, -1)
-    below = counts.cumsum(axis=1)[:, :-1]  # of the three trimap values, not over threshold k
-    return np.stack([below, counts.sum(axis=1, keepdims=True) - below], axis=-1).transpose(1, 0, 2)
-
-
 def per_photo_iou(counts, border="pet"):
     """Pet IoU of each photo.
 

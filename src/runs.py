@@ -267,7 +267,7 @@ class Run:
 
         Args:
             scores: dict split -> dict of fractions in 0..1 (and, under other names, whatever else was measured).
-            next_script: the script that reads this run, with its variant.
+            next_script: what to run next in the chain, with its variant.
         """
         if distributed.rank():
             return

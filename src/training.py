@@ -126,17 +126,23 @@ def sgd(groups):
     options = []
     for parameters, rate in groups:
         parameters = [p for p in parameters if p.requires_grad]
-        if parameters and rate:
-            options.append({"params": [p for p in parameters if p.ndim > 1], "lr": rate, "weight_decay": WEIGHT_DECAY})
-            options.append({"params": [p for p in parameters if p.ndim <= 1], "lr": rate, "weight_decay": 0.0})
+        if parameters and rate:  # class-specific CCAM has no backbone to train
+            options += _decay_weights_only(parameters, WEIGHT_DECAY, lr=rate)
     return torch.optim.SGD(options, momentum=MOMENTUM, nesterov=True, fused=True)
 
 
 def adamw(model, *, lr):
     """AdamW; BatchNorm weights and biases get no weight decay."""
-    decay, free = ([p for p in model.parameters() if (p.ndim > 1) == wanted] for wanted in (True, False))
-    groups = [{"params": decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr, weight_decay=0.01, fused=True)
+    return torch.optim.AdamW(_decay_weights_only(list(model.parameters()), 0.01), lr, fused=True)
+
+
+def _decay_weights_only(parameters, weight_decay, **options):
+    """Two groups of an optimiser: weights, and what has no weight decay, BatchNorm's weights and all biases."""
+    weights, rest = ([p for p in parameters if (p.ndim > 1) == wanted] for wanted in (True, False))
+    return [
+        {"params": weights, "weight_decay": weight_decay, **options},
+        {"params": rest, "weight_decay": 0.0, **options},
+    ]
 
 
 def classification_losses(logits, labels, count, *, label_smoothing=0.0):
@@ -196,7 +202,7 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
 
     Args:
         mask_of: function, photo index to uint8 (size, size) labels with 255 where uncertain.
-        segmenter: one of segmenters.SEGMENTERS.
+        segmenter: one of segmenters.SEGMENTERS, or smp:ARCHITECTURE:ENCODER.
         size: side in pixels of what it sees.
         reading: how masks are to be made with it, of postprocessing.masks.reading.
     """

@@ -69,13 +69,3 @@ def test_wrong_sizes_and_values_are_refused():
         metrics.confusion(np.zeros((2, 2), bool), np.ones((2, 3), np.uint8))
     with pytest.raises(ValueError, match="expected 1 to 3"):
         metrics.confusion(np.zeros((2, 2), bool), np.zeros((2, 2), np.uint8))
-
-
-def test_sweep_is_confusion_at_each_threshold():
-    rng = np.random.default_rng(2)
-    values, trimap = rng.random((30, 20)).astype(np.float32), rng.integers(1, 4, (30, 20)).astype(np.uint8)
-    thresholds = np.array([0.1, 0.5, float(values[3, 3]), 0.9])
-    thresholds.sort()
-    swept = metrics.sweep(values, trimap, thresholds)
-    for at, counts in zip(thresholds, swept, strict=True):
-        assert np.array_equal(counts, metrics.confusion(values > at, trimap))

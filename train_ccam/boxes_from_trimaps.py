@@ -40,7 +40,7 @@ def main(settings):
             annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": box})
     coco = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "pet"}]}
     files.write_json(run.path / "boxes.json", coco)
-    run.finish({}, "train_ccam/ensemble_masks.py", supervision="boxes")
+    run.finish({}, "train_ccam/ensemble_masks.py", name="boxes", supervision="boxes")
 
 
 if __name__ == "__main__":

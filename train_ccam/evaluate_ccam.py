@@ -32,7 +32,7 @@ def main(settings):
     photos = data.load(settings, test_only=TEST_ONLY)
     start = runs.checkpoint(settings, runs.find_script("train_ccam/train_{}.py", method=METHOD), init=INIT)
     predict = method.predictor(settings, photos, start, scales=SCALES)
-    recipes = masks.with_and_without_crf(REFINE and crf)
+    recipes = masks.with_and_without_crf(crf if REFINE else None)
     run = runs.Run(settings, method=METHOD, init=INIT)
     scores = scoring.make_and_score(run, photos, predict, recipes, threshold=THRESHOLD, ignore_band=IGNORE_BAND)
     run.finish(scores, "train_class_specific_ccam/train_ccam_on_specific_37_class.py")

@@ -30,10 +30,10 @@ def main(settings):
     photos = data.load(settings)
     start = runs.checkpoint(settings, runs.find_script("train_class_specific_ccam/train_ccam_on_{}.py", model=MODEL))
     predict = class_specific_ccam.predictor(settings, photos, start, scales=SCALES)
-    recipes = masks.with_and_without_crf(REFINE and crf)
+    recipes = masks.with_and_without_crf(crf if REFINE else None)
     run = runs.Run(settings, model=MODEL)
     scores = scoring.make_and_score(run, photos, predict, recipes, threshold=THRESHOLD, ignore_band=IGNORE_BAND)
-    run.finish(scores, "train_unet/train_on_37CCAM_CRF.py")
+    run.finish(scores, "train_unet/train_on_37CCAM_CRF.py" if MODEL == "specific_37_class" else None)
 
 
 if __name__ == "__main__":

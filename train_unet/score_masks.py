@@ -25,8 +25,6 @@ def main(settings):
     if not all(MASKS):
         raise InputError("--masks wants the folders of masks to score")
     photos = data.load(settings, pixels=settings.skip_bad_photos)  # only who leaves photos out must read them
-    if JSON and not Path(JSON).parent.is_dir():
-        raise InputError(f"no folder for {JSON}")
     if not photos.has_truths():
         raise InputError(f"no trimaps in {settings.data_root} to score against")
     report = {}

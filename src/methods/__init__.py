@@ -38,7 +38,8 @@ def predictor(method, settings, photos, start, *, scales, options=()):
         InputError: the method has no such option, or its value is not a number.
     """
     own = {}
-    names = [name for name in inspect.signature(method.predictor).parameters][4:]
+    keywords = [p.name for p in inspect.signature(method.predictor).parameters.values() if p.kind == p.KEYWORD_ONLY]
+    names = [name for name in keywords if name != "scales"]
     for text in filter(None, options):
         name, _, value = text.partition("=")
         check_choice("option", name, names)

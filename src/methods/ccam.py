@@ -153,7 +153,7 @@ def train(run, photos, model, *, epochs, batch_size, alpha, lr, head_lr, frozen_
         lr, head_lr: learning rates of the backbone and of the activation heads.
         frozen_stages: first stages of the backbone that stay as they are; 5 trains the heads alone, on features that
             are computed once.
-        head_of: int64 (P,), which head each photo trains. Each batch then holds photos of one head, because the loss
+        head_of: int64 (P+B,), which head each photo trains. Each batch then holds photos of one head, because the loss
             compares photos of one class. None: one head for all.
     """
     head_of = np.zeros(len(photos.names), np.int64) if head_of is None else head_of
@@ -251,7 +251,7 @@ def predictor(settings, photos, start, *, scales, choose_heads=None):
     """Photo indices (n,) to maps (n, S, S) in [0, 1]; see src/methods.
 
     Args:
-        choose_heads: function, names of the heads' classes to the head of each photo, int64 (P,). None: the first.
+        choose_heads: function, names of the heads' classes to the head of each photo, int64 (P+B,). None: the first.
     """
     model, head_classes = load(settings, start)
     heads = choose_heads(head_classes) if choose_heads else np.zeros(len(photos.names), np.int64)

@@ -64,7 +64,9 @@ def _stages(network):
         inner = any(end.startswith(f"{name}.") for end in ends)
         parts |= {f"{name}.{k}": part for k, part in child.named_children()} if inner else {name: child}
     cuts = [list(parts).index(end) + 1 for end in ends]
-    cuts = [cuts[0] - 1] * (len(cuts) == 4) + cuts[:-1] + [len(parts)]  # four: the stem is a stage of its own
+    cuts[-1] = len(parts)
+    if len(cuts) == 4:  # the stem is a stage of its own
+        cuts.insert(0, cuts[0] - 1)
     modules = list(parts.values())
     return [nn.Sequential(*modules[start:end]) for start, end in zip([0, *cuts], cuts, strict=False)]
 

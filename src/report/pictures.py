@@ -108,7 +108,7 @@ def sheet(path, photos, index, columns, rows=8):
         line[0].set_xlabel(photos.names[i].encode(errors="replace").decode(), fontsize=7, parse_math=False)
         trimap = masks.read_trimap(photos, i) if photos.truths[i] else None
         if trimap is not None:
-            line[-1].imshow(overlay(photo, _at(photo, masks.ground_truth(photos, i))))
+            line[-1].imshow(overlay(photo, _at(photo, (trimap != metrics.BACKGROUND).astype(np.uint8))))
         for axis, (_, folder) in zip(line[1:], columns, strict=False):
             labels = masks.read(folder / f"{photos.names[i]}.png")
             axis.imshow(overlay(photo, _at(photo, labels)))

@@ -1,6 +1,6 @@
 """Markdown tables of scores, from finished runs or from folders of masks. What stands in a table is told by its cells.
 
-A cell has `row`, `column`, `score` (key in summary.json's metrics with {} for the split), `published` and `beside`.
+A cell has `row`, `column`, `score` (key in summary.json's metrics with {} for the split), `published_iou` and `beside`.
 """
 
 import numpy as np
@@ -21,25 +21,24 @@ def markdown(head, rows):
 
 
 def scores_of(summaries, name, key):
-    """dict seed -> scores under a key ("a/b": b of part a) of the runs of this name, of `results`."""
-    found = {}
-    for seed, of_runs in summaries.items():
-        scores = of_runs.get(name, {}).get("metrics", {})
-        for part in key.split("/"):
-            scores = scores.get(part, {})
-        if scores:
-            found[seed] = scores
-    return found
+    """dict seed -> scores under a key of summary.json's metrics, of those runs of this name that have it."""
+    found = {seed: of_runs.get(name, {}).get("metrics", {}).get(key) for seed, of_runs in summaries.items()}
+    return {seed: scores for seed, scores in found.items() if scores}
+
+
+def on_test(summaries, name, cell, figure="pet_iou"):
+    """A figure of a cell on test, a fraction, one a seed."""
+    return [scores[figure] for scores in scores_of(summaries, name, cell.score.format("test")).values()]
 
 
 def stage_score(path):
-    """What the run at this path has on test, in words that end in a comma, or nothing: "IoU 46.5, crf IoU 49.2, "."""
-    text = ""
+    """What the run at this path has on test, in words, or nothing: "IoU 46.5, crf IoU 49.2"."""
+    words = []
     for key, figures in runs.summary_of(path)["metrics"].items():
         for name, word in (("pet_iou", "IoU"), ("accuracy", "accuracy")):
             if key.startswith("test") and name in figures:
-                text += f"{key[5:]} {word} {100 * figures[name]:.1f}, ".lstrip()
-    return text
+                words.append(f"{key[5:]} {word} {100 * figures[name]:.1f}".lstrip())
+    return ", ".join(words)
 
 
 def mean(values, digits=1):
@@ -60,8 +59,8 @@ def grid(summaries, title, columns, cells):
     """Test IoU of cells = [(run's name, cell)] by row and column, a row's best bold, the published IoU in brackets."""
     rows = {cell.row: dict.fromkeys(columns, (None, "")) for _, cell in cells}
     for name, cell in cells:
-        values = [scores["pet_iou"] for scores in scores_of(summaries, name, cell.score.format("test")).values()]
-        text = f"{test_iou(values)} ({cell.published.partition(' / ')[0]})".replace(" (-)", "")
+        values = on_test(summaries, name, cell)
+        text = f"{test_iou(values)} ({cell.published_iou})".replace(" (-)", "")
         rows[cell.row][cell.column] = (np.mean(values) if values else 0, text)
     lines = []
     for row, found in rows.items():
@@ -79,11 +78,11 @@ def beside_published(summaries, cells):
     """Published and measured test IoU of cells = [(run's name, cell)] in %, each run once, and their difference."""
     rows = {}
     for name, cell in cells:
-        values = [scores["pet_iou"] for scores in scores_of(summaries, name, cell.score.format("test")).values()]
+        values = on_test(summaries, name, cell)
         if values and cell.published != "-":
-            published = cell.published.partition(" / ")[0]
-            change = f"{100 * np.mean(values) - float(published):+.1f}"
-            rows.setdefault((name, cell.score), [f"{cell.row}, {cell.column}", published, test_iou(values), change])
+            change = f"{100 * np.mean(values) - float(cell.published_iou):+.1f}"
+            row = [f"{cell.row}, {cell.column}", cell.published_iou, test_iou(values), change]
+            rows.setdefault((name, cell.score), row)
     return markdown(["Test IoU, %", "published", "measured", "deviation"], rows.values()) if rows else ""
 
 
