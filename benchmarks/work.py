@@ -11,6 +11,7 @@ from PIL import Image
 
 from src import compute, data, maps, prediction, training
 from src.data.decoding import decode
+from src.drawings import painter
 from src.methods import cam, cam_ecs, ccam
 from src.models import backbones, classifiers, segmenters
 from src.postprocessing import crf, masks
@@ -213,17 +214,19 @@ def predict(fast, size=(500, 375)):
     """predict.py on files: photo by photo, or in batches with decoding and writing beside the network."""
     folder = Path(tempfile.mkdtemp())
     paths = [folder / f"{i}.jpg" for i in range(BATCH)]
-    for path, photo in zip(paths, images_of(BATCH, 64), strict=True):
-        Image.fromarray(photo.permute(1, 2, 0).numpy()).resize(size).save(path, quality=90)
-    reading = masks.reading((1.0,) if fast else (1.0, 1.25, 1.5), None if fast else crf.DenseCRF())
+    rng = np.random.default_rng(0)
+    for path in paths:  # drawn, because noise makes the dense CRF and the files as slow as no photo does
+        painter.develop(painter.scene(rng, *size[::-1]), rng).save(path, quality=90)
+    reading = masks.reading((1.25,), crf.DenseCRF())
 
     def plainly(network):
+        refinement = None if fast else masks.refinement(reading)
         for path in paths:
             photo = decode(path)
             small = torch.from_numpy(decode(path, SIDE).transpose(2, 0, 1))[None]
             how = {"scales": reading["scales"], "flip": not fast}
             prob = segmenters.probabilities(settings(False), [network], small, SIDE, **how)
-            full = masks.refined([photo], prob, {"mask": masks.Recipe(masks.refinement(reading))})["mask"][0]
+            full = masks.refined([photo], prob, {"mask": masks.Recipe(refinement)})["mask"][0]
             masks.save(folder / f"{path.stem}.png", masks.label(full, 0))
             pictures.save_overlay(folder / f"{path.stem}_overlay.jpg", photo, full > 0.5)
             pictures.save_cutout(folder / f"{path.stem}_cutout.png", photo, full > 0.5)

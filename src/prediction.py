@@ -80,7 +80,8 @@ class Segmenter:
     """
 
     def __init__(self, network, size, reading, fast=False, amp=True):
-        self.network, self.size = compute.to_device(network).eval(), size
+        fuse = backbones.fuse_batchnorm if isinstance(network, segmenters.BackboneUNet) else compute.to_device
+        self.network, self.size = fuse(network).eval(), size
         self.settings, self.fast = SimpleNamespace(amp=amp), fast
         self.scales = reading["scales"][:1] if fast else reading["scales"]
         self.recipe = masks.Recipe(None if fast else masks.refinement(reading), reading["dilation"])
