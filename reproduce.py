@@ -59,7 +59,6 @@ def arguments(settings, experiment):
     """The command line of an experiment's script, as sys.argv has it."""
     words = [*runs.arguments(settings, **experiment.variant), *(experiment.short if SHORT else ()), *experiment.flags]
     words += ["--test-only"] if TEST_ONLY and experiment.only_scores else []
-    words += ["--overwrite"] if settings.overwrite else []
     return [str(cli.ROOT / experiment.script), *words]
 
 
@@ -67,14 +66,18 @@ def run_all(settings, chain):
     """Run what is not finished, with one bar over all stages and a line for each that ends."""
     if not VERBOSE:
         os.environ["TQDM_DISABLE"] = "1"  # the stages' own bars
+    if settings.overwrite:  # now, so that without it the same command goes on
+        for experiment in chain:
+            runs.discard(directory(settings, experiment))
     of_names = {e.name: e for e in chain}
-    before = [e.name for e in chain if runs.finished(directory(settings, e)) and not settings.overwrite]
+    before = [e.name for e in chain if runs.finished(directory(settings, e))]
     for name in before:
         path = directory(settings, of_names[name])
         runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size", "passes"))
         runs.sweep(path)
     stages_of = {e.name: (e.reads, arguments(settings, e)) for e in chain}
-    ended = runner.run(stages_of, set(before), jobs=JOBS, verbose=VERBOSE)
+    again = "without --overwrite the same command" if settings.overwrite else "the same command"
+    ended = runner.run(stages_of, set(before), jobs=JOBS, verbose=VERBOSE, again=again)
     ahead, spent, cost = sum(e.cost for e in chain if e.name not in before), 0.0, 0
     bar = tqdm(total=ahead, disable=None, leave=False, bar_format="{percentage:3.0f} %|{bar}| {desc}")
     for number, name in enumerate(itertools.chain(before, ended), 1):
@@ -187,8 +190,6 @@ def own_chain(settings, photos):
     if not settings.passes:  # a power of two, so that a few photos more do not change it
         settings.passes = 2.0 ** float(np.clip(np.round(np.log2(PHOTOS_A_PASS / len(photos.trainval))), -3, 2))
     masks.check_truths(photos)
-    # Finished stages of other boxes are refused.
-    data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
     scenes = layouts.has_scenes(photos.root)
     chain = experiments.own(classes, scenes, QUICK, SUPERVISION == "boxes")
     ahead = [e.name for e in chain if not runs.finished(directory(settings, e))]
@@ -266,6 +267,8 @@ def main(settings):
     if LIST:
         print(stages(settings, chain))
         return
+    if own:  # finished stages of other boxes are refused
+        data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
     start = time.monotonic()
     run_all(settings, chain)
     if own:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-from src import InputError, compute, distributed, files
+from src import InputError, compute, distributed, files, locks
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -83,7 +83,7 @@ def override(script, argv=None):
     Returns:
         SimpleNamespace with the shared settings in lower case (data_root, layout, runs_root, seed, backbone, weights,
         image_size, amp, sync_batchnorm, passes, skip_bad_photos, overwrite), `script` (its path), `constants` (its own,
-        resolved), `upstreams` (filled by runs.upstream) and `photos` (filled by data.load).
+        resolved), `upstreams` (filled by runs.upstream) and `photos` (by data.load and data.boxes_of).
 
     A misspelt flag or a value of the wrong type ends the program with one line and exit code 2.
     """
@@ -134,8 +134,8 @@ def _folder(value, default):
 def run(main, script, argv=None):
     """Seed everything and run `main(settings)`; what goes wrong is one line on stderr.
 
-    Exit codes: 2 what the user can put right, 130 interrupted (Ctrl-C), 143 ended (SIGTERM). After each of them the
-    same command goes on.
+    Exit codes: 2 what the user can put right, 130 interrupted (Ctrl-C), 141 nobody reads what is printed, 143 ended
+    (SIGTERM). After each of them the same command goes on, without --overwrite if it had that.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files may hold what no encoding has
@@ -155,8 +155,10 @@ def run(main, script, argv=None):
     except KeyboardInterrupt:
         sys.exit(_say_if_first(f"interrupted; {again}", 130))
     except BrokenPipeError:  # whoever read what is printed has gone; what is still to be printed goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)  # as a shell has it
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        sys.exit(141)
     except OSError as error:
         if error.errno not in files.WRITING:
             raise
@@ -169,7 +171,7 @@ def run(main, script, argv=None):
             sys.exit(_say("error: another process of this run has ended; start it again, the same command goes on", 2))
         raise
     finally:
-        files.release_all()
+        locks.release_all()
 
 
 def _say_if_first(text, code):

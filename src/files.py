@@ -6,23 +6,11 @@ import io
 import json
 import os
 import shutil
-import socket
-import time
 import zlib
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from src import InputError, few
-
-try:
-    import fcntl
-
-    LOCKS = True
-except ImportError:  # Windows: two processes on one run directory are not told apart there
-    LOCKS = False
-
-HELD = []  # this process's locks
-PATIENCE = 5.0  # seconds that a lock is waited for: a process that was just ended needs a moment to be gone
 
 
 @contextmanager
@@ -76,7 +64,7 @@ def appending(path):
 def replacing(folder, mark):
     """A folder to write into whose files take the places of those in `folder` when all are written.
 
-    What else lies in `folder` stays.
+    What else lies beside them stays.
 
     Args:
         folder: Path; made where it is missing. mark: name of a file that is always written; it comes last.
@@ -85,21 +73,41 @@ def replacing(folder, mark):
         InputError: the folder holds something, but not from here.
     """
     part = folder / ".part"
-    there = folder.is_dir() and any(path != part for path in folder.iterdir())
-    if (folder.exists() and not folder.is_dir()) or (there and not (folder / mark).is_file()):
+    ours = not folder.exists() or (folder.is_dir() and ((folder / mark).is_file() or not any(folder.iterdir())))
+    if not ours and not part.is_dir():  # it is there where an earlier call was killed
         raise InputError(f"{folder} is in the way and no export; move it")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         yield part
         for made in sorted(part.iterdir(), key=lambda path: path.name == mark):
-            if (folder / made.name).is_dir():
-                os.rename(folder / made.name, part / f"{made.name}.old")
-            os.replace(made, folder / made.name)
+            _replace(folder / made.name, made, part / f"{made.name}.old")
     finally:
         shutil.rmtree(part, ignore_errors=True)
         with suppress(OSError):  # nothing was written
             folder.rmdir()
+
+
+def _replace(target, made, old):
+    """Move a file or folder into the place of another, which is moved aside, or back if that fails."""
+    try:
+        if target.is_dir():
+            os.rename(target, old)
+        os.replace(made, target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        raise
+
+
+def empty(folder, first, but):
+    """Remove what a folder holds, the file named `first` before all else; the file named `but` stays."""
+    (folder / first).unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != but:
+            path.unlink()
 
 
 def resolved(path):
@@ -226,66 +234,3 @@ def write_json(path, value, **options):
     """Write a value as JSON; see `writing`."""
     with writing(path, "w", encoding="utf-8", **options) as file:
         file.write(json.dumps(value, indent=1, default=str) + "\n")
-
-
-class Lock:
-    """A lock file that one process holds: the next one is refused, and told who has it.
-
-    The system lets go of it when the process ends, however that happens, so a dead one's lock does not hold.
-
-    Args:
-        path: of the lock file. what: words for what it guards. patience: seconds to wait for another process.
-
-    Raises:
-        InputError: another process has it.
-    """
-
-    def __init__(self, path, what, patience=PATIENCE):
-        self.path, self.file = Path(path), None
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        for ours in [lock for lock in HELD if lock.path == self.path]:  # this process was given up and tries again
-            ours.release()
-        if not LOCKS:
-            return
-        until = time.monotonic() + patience
-        while not self._try():
-            if time.monotonic() > until:
-                raise InputError(f"{what} is in use by {self._holder()}; wait for it, or end it")
-            time.sleep(0.1)
-
-    def _holder(self):
-        with suppress(OSError):
-            return self.path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
-        return "another process"
-
-    def _try(self):
-        """Whether the lock is ours now, or the disk has no locks."""
-        file = self.path.open("a+", encoding="utf-8")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file.fileno()).st_ino != os.stat(self.path).st_ino:
-                raise FileNotFoundError(errno.ENOENT, "whoever had it has removed it since: a file without a name")
-        except OSError as error:
-            file.close()
-            return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.ENOENT)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        self.file = file
-        HELD.append(self)
-        return True
-
-    def release(self):
-        """Remove the lock file and let go of it."""
-        if self.file is not None:
-            with suppress(OSError):  # the disk has become read-only, or is gone
-                self.path.unlink()
-            self.file.close()
-            self.file = None
-            HELD.remove(self)
-
-
-def release_all():
-    """Let go of all locks of this process."""
-    for lock in list(HELD):
-        lock.release()

@@ -4,6 +4,8 @@ import zlib
 
 from src import InputError, files
 
+BESIDE = {"masks": ("overlays/{}.jpg", "cutouts/{}.png", "maps/{}.png")}  # folder -> what else is made of a photo
+
 
 def note(out, folder, suffix, photos, checkpoint, fast):
     """Note in <out>/made_of.json what the files of a folder are made of, and with what.
@@ -13,7 +15,7 @@ def note(out, folder, suffix, photos, checkpoint, fast):
         checkpoint, fast: what they are made with.
 
     Returns:
-        Those of the photos whose file is not there yet; the file of a photo that has changed is removed.
+        Those of the photos whose file is not there yet; the files of a photo that has changed are removed.
 
     Raises:
         InputError: a file is there, but of another photo, or was made in another way.
@@ -25,8 +27,7 @@ def note(out, folder, suffix, photos, checkpoint, fast):
     before = known.setdefault(folder, {"how": how, "photos": {}})
     try:
         made, sources = dict(before["how"]), dict(before["photos"])
-        if not all(isinstance(source, list) and source for source in sources.values()):
-            raise ValueError
+        paths = {name: source["path"] for name, source in sources.items()}
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path} is damaged{advice}") from None
     if made != how and any((out / folder).rglob(f"*{suffix}")):
@@ -34,10 +35,12 @@ def note(out, folder, suffix, photos, checkpoint, fast):
     ahead = {}
     for name, photo in photos.items():
         source, written = _stamp(photo), out / folder / f"{name}{suffix}"
-        if written.exists() and (there := sources.get(name, source)) != source:
-            if there[:1] != source[:1]:
-                raise InputError(f"{written} is of {there[0]}; give another --out")
-            written.unlink()  # the photo has changed since
+        if written.exists() and paths.get(name, source["path"]) != source["path"]:
+            raise InputError(f"{written} is of {paths[name]}; give another --out")
+        if written.exists() and sources.get(name, source) != source:
+            for beside in BESIDE.get(folder, ()):
+                (out / beside.format(name)).unlink(missing_ok=True)
+            written.unlink()
         if not written.exists():
             ahead[name] = photo
         sources[name] = source
@@ -47,10 +50,10 @@ def note(out, folder, suffix, photos, checkpoint, fast):
 
 
 def _stamp(photo):
-    """What tells a photo from another, and from itself before it was edited: path, bytes, time of change in ns."""
+    """What tells a photo from another, and from itself before it was edited."""
     path = files.resolved(photo)
     found = path.stat() if path.exists() else None
-    return [str(path), found and found.st_size, found and found.st_mtime_ns]
+    return {"path": str(path), "bytes": found and found.st_size, "changed": found and found.st_mtime_ns}
 
 
 def _words(how):

@@ -75,7 +75,8 @@ class Segmenter:
     """Photos to masks, with the scales, dense CRF and growth that the segmenter was trained to be read with.
 
     Args:
-        network: of models.segmenters. size: side in pixels that it sees. reading: of postprocessing.masks.reading.
+        network: of models.segmenters; it can be trained no more. size: side in pixels that it sees.
+        reading: of postprocessing.masks.reading.
         fast, amp: as `load` has them.
     """
 

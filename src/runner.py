@@ -14,7 +14,7 @@ import torch
 from src import compute
 
 
-def run(stages, done, *, jobs=1, verbose=False):
+def run(stages, done, *, jobs=1, verbose=False, again="the same command"):
     """Run stages and yield the name of each when it has ended.
 
     Ends the program with a stage's exit code if that is not 0; the stages beside it are ended, too.
@@ -24,11 +24,12 @@ def run(stages, done, *, jobs=1, verbose=False):
         done: set of names that are finished already; those that end are added.
         jobs: stages at once, each with its share of the cores.
         verbose: show what they print.
+        again: words for what goes on where this was ended.
     """
     # Importing torch and torchvision takes 3 to 5 s on two cores, a tenth of the demo over its stages; a fork server
     # does it once. Where the system has none (Windows), each stage does.
     # The server's socket lies in the folder for temporary files, and its path may have 107 bytes.
-    with_fork = "forkserver" in multiprocessing.get_all_start_methods() and len(tempfile.gettempdir()) < 70
+    with_fork = "forkserver" in multiprocessing.get_all_start_methods() and len(os.fsencode(tempfile.gettempdir())) < 70
     processes = multiprocessing.get_context("forkserver" if with_fork else "spawn")
     if with_fork:
         processes.set_forkserver_preload(["src.training"])
@@ -45,7 +46,7 @@ def run(stages, done, *, jobs=1, verbose=False):
                 raise ValueError(f"nobody makes what these stages read: {', '.join(waiting)}")
             multiprocessing.connection.wait([process.sentinel for process in running.values()])
             for name in [name for name, process in running.items() if not process.is_alive()]:
-                _check(running.pop(name), stages[name][1])
+                _check(running.pop(name), stages[name][1][0], again)
                 done.add(name)
                 yield name
     finally:  # nobody else would end them, and the same command would start others beside them
@@ -71,11 +72,10 @@ def _end_with_parent():
     os._exit(1)
 
 
-def _check(process, argv):
+def _check(process, script, again):
     """End the program with the exit code of a process that ended badly, as a shell has it."""
     process.join()
     if process.exitcode:
         killed = f", which was killed by signal {-process.exitcode}" if process.exitcode < 0 else ""
-        again = "without --overwrite the same command" if "--overwrite" in argv else "the same command"
-        print(f"stopped in {argv[0]}{killed}; {again} goes on from there", file=sys.stderr)
+        print(f"stopped in {script}{killed}; {again} goes on from there", file=sys.stderr)
         sys.exit(process.exitcode if process.exitcode > 0 else 128 - process.exitcode)

@@ -5,14 +5,14 @@ import csv
 import json
 import re
 import shlex
-import shutil
 import sys
 import time
 from pathlib import Path
 
-from src import InputError, check_choice, checkpoints, cli, compute, distributed, files, provenance
+from src import InputError, check_choice, checkpoints, cli, compute, distributed, files, locks, provenance
 
 AGAIN = "; --overwrite on that stage's command runs it anew"
+END_AND_LOCK = "summary.json", "lock"  # of a run directory: a half emptied one is not finished, and still locked
 
 
 def stage_name(script, **variant):
@@ -128,6 +128,18 @@ def sweep(path):
         left.unlink(missing_ok=True)
 
 
+def discard(path):
+    """Remove what a run has left in its directory.
+
+    Raises:
+        InputError: it is going on.
+    """
+    if path.is_dir():
+        lock = locks.Lock(path / "lock", path)
+        files.empty(path, *END_AND_LOCK)
+        lock.release()
+
+
 def summary_of(path):
     """The summary.json of the finished run in this directory; errors of files.read_json."""
     return files.read_json(Path(path) / "summary.json", ("stage", "seconds", "metrics"), AGAIN)
@@ -163,10 +175,10 @@ class Run:
         settings, config = self.settings, self._config()
         self._refuse_if_finished()
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = files.Lock(self.path / "lock", self.path)
+        self._lock = locks.Lock(self.path / "lock", self.path)
         self._refuse_if_finished()  # by another process that had the lock until now
         if settings.overwrite:
-            self._empty()
+            files.empty(self.path, *END_AND_LOCK)
         if (self.path / "config.json").exists():
             before = config_of(self.path)
             for part in ("settings", "constants"):
@@ -181,15 +193,6 @@ class Run:
         if finished(self.path) and not self.settings.overwrite:
             sweep(self.path)
             raise InputError(f"{self.path} is finished; --overwrite runs it anew")
-
-    def _empty(self):
-        """Remove what an earlier run left, its end first: a half emptied one is not finished."""
-        (self.path / "summary.json").unlink(missing_ok=True)
-        for path in self.path.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            elif path != self._lock.path:
-                path.unlink()
 
     def _config(self):
         s = self.settings

@@ -90,8 +90,8 @@ def test_boxes_that_may_be_another_photos_are_not_taken(settings, photos):
     (photos.root / "one.json").write_text(json.dumps(coco))
     with pytest.raises(InputError, match="boxes of the photo as it lies, 30 x 40; it is 40 x 30"):
         find()
-    (photos.root / "two.json").write_text(json.dumps(coco))
-    with pytest.raises(InputError, match="image 7 of one.json and image 7 of two.json are both named as .*a.png"):
+    (photos.root / "two.json").write_text(json.dumps(coco).replace("7", "8"))
+    with pytest.raises(InputError, match="COCO's images 7 and 8 are both named as .*a.png"):
         find()
     for name in ("one.json", "two.json"):
         (photos.root / name).unlink()
@@ -100,6 +100,15 @@ def test_boxes_that_may_be_another_photos_are_not_taken(settings, photos):
     write_voc(photos.root / "train" / "Annotations", photos.paths[0])
     with pytest.raises(InputError, match="no trainval photo of .* has a box"):  # the test photo's, or train's?
         find()
+
+
+def test_an_image_may_be_in_several_files_and_a_scene_may_have_its_name(settings, photos):
+    write_coco(photos.root, photos.paths[0])
+    (photos.root / "key_points.json").write_text((photos.root / "instances.json").read_text())
+    photo(photos.root / "background" / "a.png")
+    with_scenes = data.load(settings, background=True)
+    (found,) = data.boxes_of(settings, with_scenes, "boxes", "train_ccam/boxes_from_trimaps.py").items()
+    assert found[0] == 0 and np.allclose(found[1], [BOX, BOX])
 
 
 def test_a_run_on_other_boxes_is_refused(settings, photos):

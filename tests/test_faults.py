@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from conftest import ROOT, TINY
-from src import InputError, cli, data, files, runs
+from src import InputError, cli, data, files, locks, runs
 from src.data import cache
 
 
@@ -180,8 +180,8 @@ def test_a_damaged_resume_state_is_named(script, interrupted):
 HOLD = """
 import sys, time
 sys.path.insert(0, {root!r})
-from src import files
-files.Lock({path!r}, "x")
+from src import files, locks
+locks.Lock({path!r}, "x")
 print(1, flush=True)
 time.sleep(60)
 """
@@ -202,10 +202,10 @@ def holder(tmp_path):
 def test_a_lock_names_who_has_it_and_a_dead_ones_does_not_hold(holder):
     process, path = holder
     with pytest.raises(InputError, match=rf"the run is in use by process {process.pid} on \S+; wait for it, or end it"):
-        files.Lock(path, "the run", patience=0.2)
+        locks.Lock(path, "the run", patience=0.2)
     process.kill()
     process.wait()
-    lock = files.Lock(path, "the run", patience=0.2)
+    lock = locks.Lock(path, "the run", patience=0.2)
     assert str(os.getpid()) in path.read_text()
     lock.release()
     assert not path.exists()

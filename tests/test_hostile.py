@@ -6,22 +6,24 @@ import os
 import pickle
 import shutil
 import struct
+import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from conftest import TINY
+from conftest import ROOT, TINY
 from src import InputError, checkpoints, cli, data, distributed, files, runs
 from src.data import boxes, decoding, download, pascal_voc, subset
-from src.methods import ccam
+from src.methods import ccam, class_specific_ccam
 from src.models import classifiers, segmenters
 from src.postprocessing import masks
 
@@ -355,10 +357,16 @@ def test_dense_crf_of_a_checkpoint(constants):
 OTHERS = [
     (classifiers.load, {"network": "classifier", "backbone": "resnet18", "classes": 3, "state": {}}, "its classes"),
     (classifiers.load, {"network": "classifier", "backbone": "resnet34"}, "not a classifier on resnet18"),
-    (ccam.load, {"network": "ccam", "backbone": "resnet18", "classes": [], "guided": 1, "state": {}}, "its head_cl"),
-    (ccam.load, {"network": "ccam", "backbone": "resnet18", "classes": [], "head_classes": ["pet"], "guided": True,
+    (ccam.load, {"network": "ccam", "backbone": "resnet18", "guided": 1, "state": {}}, "its head_cl"),
+    (ccam.load, {"network": "ccam", "backbone": "resnet18", "head_classes": ["pet"], "guided": True,
                  "state": {}}, "does not hold weights"),
 ]  # fmt: skip
+
+
+def test_a_class_without_a_photo_to_learn_from():
+    photos, model = SimpleNamespace(root="photos", trainval=np.arange(2)), SimpleNamespace(heads=range(3))
+    with pytest.raises(InputError, match="1 of 3 classes have no trainval photo in photos"):
+        class_specific_ccam.train(None, photos, model, np.array([0, 2, 1]), epochs=1, batch_size=2, alpha=1, head_lr=1)
 
 
 @pytest.mark.parametrize(("load", "content", "line"), OTHERS, ids=range(len(OTHERS)))
@@ -453,6 +461,15 @@ def test_flag_of_another_script(script, path, words, line):
 def test_name_of_a_run(name):
     with pytest.raises(InputError, match="names a folder"):
         runs.stage_name("train_ccam/ensemble_masks.py", name=name)
+
+
+def test_nobody_reads_what_is_printed(script, monkeypatch):
+    """`predict.py photos --json | head -1` ends without a traceback."""
+    command = [sys.executable, str(ROOT / "train_ccam" / "train_ccam.py"), *words_of(script, ["--epochs", "1"])]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 141 and "Traceback" not in err, err
 
 
 def test_environment_of_torchrun(monkeypatch):

@@ -184,6 +184,8 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
         kind = "cats" if "cat" in path.name else "dogs"
         (root / kind).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, root / kind)
+    code, out, err = script("reproduce.py", "--quick", "--list", "--passes", "1")
+    assert code == 0 and "--passes 1," in out, err  # as given, though 12 photos would want more
     code, out, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp", "--export", "voc")
     assert code == 0, err
     assert "photos to learn from" in out and "only your eyes" in out
@@ -277,6 +279,12 @@ def test_greys_with_soft_edges_are_cut_in_the_middle(settings, tmp_path, levels)
     Image.fromarray(values).save(root / "masks" / "a.png")
     trimap = masks.read_trimap(data.load(settings), 0)
     assert ((trimap == metrics.PET) == (values > 127)).all() and metrics.BORDER not in trimap
+    small = masks.read_trimap(data.load(settings), 0, size=10)
+    assert small.shape == (10, 10) and set(np.unique(small)) == {metrics.PET, metrics.BACKGROUND}
+    values[values > 200] = 17  # of a class, with a few unsure pixels
+    values[0, :3] = 255
+    Image.fromarray(values).save(root / "masks" / "a.png")
+    assert (masks.read_trimap(data.load(settings), 0) == metrics.BORDER).sum() == 3
 
 
 def test_a_mask_of_colours_is_refused_before_anything_is_trained(settings, tmp_path):

@@ -95,9 +95,11 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
     assert code == 0 and "1 photo to do, 2 done before" in err
     before = (out / "masks" / "a.png").read_bytes()
     draw(root / "a.jpg", size=(70, 50))  # another picture of the same name
+    (out / "overlays").mkdir()
+    (out / "overlays" / "a.jpg").touch()  # of the picture before
     code, _, err = predict(script, *flags)
     assert code == 0 and "1 photo to do, 2 done before" in err
-    assert (out / "masks" / "a.png").read_bytes() != before
+    assert (out / "masks" / "a.png").read_bytes() != before and not (out / "overlays" / "a.jpg").exists()
     code, _, err = predict(script, root, "--out", tmp_path, *flags[3:])  # above the photos
     assert code == 0 and "3 photos to do" in err
     for name in ("a", "d"):  # another folder's a.jpg is another photo

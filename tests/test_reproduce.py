@@ -23,7 +23,7 @@ def stages(monkeypatch, settings):
             if name not in done:
                 ran.append(name)
                 path = runs.directory(settings, name)
-                path.mkdir(parents=True)
+                path.mkdir(parents=True, exist_ok=True)
                 names = ("data_root", "backbone", "weights", "image_size", "passes")
                 made_with = {n: getattr(settings, n) for n in names}
                 files.write_json(path / "config.json", {"settings": made_with, "constants": {}, "photos": {}})
@@ -48,6 +48,16 @@ def test_a_line_for_each_stage_with_score_and_time_left(settings, stages, capsys
     assert third == "[3/3] train_ccam_pretrained: 0.5 min"
     reproduce.run_all(settings, CHAIN)
     assert len(stages) == 3 and capsys.readouterr().out.count("finished before") == 3
+
+
+def test_overwrite_starts_all_stages_anew(settings, stages):
+    reproduce.run_all(settings, CHAIN)
+    mask = reproduce.directory(settings, CHAIN[2]) / "masks" / "a.png"
+    mask.parent.mkdir()
+    mask.touch()
+    settings.overwrite = True
+    reproduce.run_all(settings, CHAIN)
+    assert stages == 2 * [e.name for e in CHAIN] and not mask.exists()
 
 
 def test_the_list_says_what_is_there(settings, stages):

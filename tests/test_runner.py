@@ -41,9 +41,18 @@ def test_a_failure_ends_the_stages_beside_it(stage, tmp_path, capsys):
     stages = stage("slow", "time.sleep(3); note.write_text('late')") | stage("bad", "time.sleep(1); sys.exit(7)")
     with pytest.raises(SystemExit) as stop:
         list(runner.run(stages, set(), jobs=2))
-    assert stop.value.code == 7 and "stopped in" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert stop.value.code == 7 and "stopped in" in err and "the same command goes on from there" in err
     time.sleep(3)
     assert not (tmp_path / "slow.txt").exists()
+
+
+def test_a_long_folder_for_temporary_files(stage, tmp_path, monkeypatch):
+    """A fork server's socket would have too long a path there."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    assert list(runner.run(stage("a", "note.write_text('x')"), set())) == ["a"] and (tmp_path / "a.txt").exists()
 
 
 def test_what_nobody_makes_is_named(stage):

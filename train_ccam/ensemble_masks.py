@@ -50,7 +50,8 @@ def main(settings):
     recipes = masks.with_and_without_crf(crf)
     run = runs.Run(settings, name=NAME)
     scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
-    run.finish(scores, "train_unet/train_on_ensemble.py", name=NAME, masks=NAME)
+    supervision = "" if SUPERVISION == "labels" else SUPERVISION
+    run.finish(scores, "train_unet/train_on_ensemble.py", name=NAME, masks=NAME, supervision=supervision)
 
 
 if __name__ == "__main__":

@@ -27,13 +27,13 @@ def main(settings):
     photos = data.load(settings)
     script = runs.find_script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT)
     start = runs.checkpoint(settings, script)
-    classifier, classes = classifiers.load(settings, start)
+    classifier, _ = classifiers.load(settings, start)
     run = runs.Run(settings, init=INIT)
     model = ccam.train(
         run, photos, ccam.CCAM(classifier),
         epochs=EPOCHS, batch_size=BATCH_SIZE, alpha=ALPHA, lr=LR, head_lr=HEAD_LR, frozen_stages=FROZEN_STAGES,
     )  # fmt: skip
-    run.save(ccam.checkpoint(model, settings, classes))
+    run.save(ccam.checkpoint(model, settings))
     run.finish({}, "train_ccam/evaluate_ccam.py", method="ccam", init=INIT)
 
 

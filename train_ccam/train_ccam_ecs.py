@@ -40,7 +40,7 @@ def main(settings):
         epochs=EPOCHS, batch_size=BATCH_SIZE, alpha=ALPHA, lr=LR, head_lr=HEAD_LR, frozen_stages=FROZEN_STAGES,
         delta=DELTA, theta=THETA, ecs_weight=ECS_WEIGHT, class_weight=CLASS_WEIGHT,
     )  # fmt: skip
-    run.save(ccam.checkpoint(model, settings, classes))
+    run.save(ccam.checkpoint(model, settings))
     run.finish({}, "train_ccam/evaluate_ccam.py", method="ccam_ecs", init=INIT)
 
 

@@ -27,7 +27,7 @@ def main(settings):
     model = class_specific_ccam.train(
         run, photos, model, photos.breeds, epochs=EPOCHS, batch_size=BATCH_SIZE, alpha=ALPHA, head_lr=HEAD_LR
     )
-    run.save(ccam.checkpoint(model, settings, None, photos.breed_names))
+    run.save(ccam.checkpoint(model, settings, photos.breed_names))
     run.finish({}, "train_class_specific_ccam/generate_masks.py", model="specific_37_class")
 
 

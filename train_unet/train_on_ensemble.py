@@ -2,9 +2,8 @@
 
 Run:    python train_unet/train_on_ensemble.py
 Reads:  runs/ensemble_masks/seed0/masks_crf/ of trainval
-Writes: runs/train_on_ensemble/seed0/: round<n>/ (checkpoint.pt; of all rounds but the last masks/ and masks_crf/ of the
-        mean of the rounds so far), and of the last round's segmenter alone checkpoint.pt, masks/, masks_crf/ and,
-        grown, masks_final/
+Writes: runs/train_on_ensemble/seed0/: round<n>/ (checkpoint.pt; but for the last masks/ and masks_crf/ of the mean of
+        all so far), and of the last round's segmenter alone checkpoint.pt, masks/, masks_crf/ and, grown, masks_final/
 """
 
 import sys
@@ -38,27 +37,26 @@ def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos, side = data.load(settings, background=SCENES), settings.image_size
     boxes = data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
-    folder = "masks_crf" if REFINE else "masks"
-    learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS) / folder
+    learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS)
+    learned_from /= "masks_crf" if REFINE else "masks"
     segmenters.check_name(SEGMENTER)
     recipes, reading = masks.with_and_without_crf(crf), masks.reading(SCALES, crf, DILATE)
     run = runs.Run(settings, name=NAME)
     networks, scores = [], {}
     for number in range(1, ROUNDS + 1):
         part = run.part(f"round{number}")
-        network = training.train_segmenter(
+        networks.append(training.train_segmenter(
             part, photos, masks.from_folder(photos, learned_from, side), segmenter=SEGMENTER, size=side, epochs=EPOCHS,
             batch_size=BATCH_SIZE, lr=LR, reading=reading,
-        )  # fmt: skip
-        networks.append(network)
+        ))  # fmt: skip
         if number < ROUNDS:
             mean = segmenters.predictor(settings, photos, networks, side, scales=SCALES)
             found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
             run.log(f"round {number}: " + ", ".join(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items()))
             scores[part.path.name] = found
-            learned_from = part.path / folder
-    run.save(segmenters.checkpoint(network, SEGMENTER, settings, side, reading))
-    last = segmenters.predictor(settings, photos, [network], side, scales=SCALES)
+            learned_from = part.path / learned_from.name
+    run.save(segmenters.checkpoint(networks[-1], SEGMENTER, settings, side, reading))
+    last = segmenters.predictor(settings, photos, networks[-1:], side, scales=SCALES)
     scores |= scoring.make_and_score(run, photos, last, masks.recipes_of(reading, CRF), boxes=boxes)
     run.finish(scores)
 

@@ -36,7 +36,8 @@ def boxes_of(settings, photos, supervision, for_oxford):
         return {}
     derived = [runs.upstream(settings, for_oxford) / "boxes.json"] if photos.trimaps else []
     of_names = _read_coco(derived or _coco_files(photos.root))
-    stems = Counter(Path(name).name for name in photos.names)  # a bare name may be that of several photos
+    pets = photos.names[: len(photos.names) - len(photos.background)]
+    stems = Counter(Path(name).name for name in pets)  # a bare name may be that of several photos
     found = {}
     for i in map(int, photos.trainval):
         name, path = photos.names[i], photos.paths[i]
@@ -64,7 +65,8 @@ def _read_coco(paths):
     """COCO instance files, crowds left out.
 
     Returns:
-        dict photo's name without suffix -> dict (file, image's id) -> (its size, list of boxes).
+        dict photo's name without suffix -> dict (image's id, its size) -> list of boxes. An image may be in several
+        files, as COCO's own with instances and with key points are.
     """
     found = {}
     for path in paths:
@@ -79,8 +81,7 @@ def _read_coco(paths):
                     size = image["width"], image["height"]
                     box = x / size[0], y / size[1], (x + w) / size[0], (y + h) / size[1]
                     name = Path(image["file_name"]).with_suffix("").as_posix()
-                    of_name = found.setdefault(name, {})
-                    of_name.setdefault((path, image["id"]), (size, []))[1].append(box)
+                    found.setdefault(name, {}).setdefault((image["id"], size), []).append(box)
         except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise InputError(f"{path} is no COCO file of boxes ({type(error).__name__}: {error})") from None
     return found
@@ -91,11 +92,11 @@ def _of_image(photo, images):
     if not images:
         return []
     if len(images) > 1:
-        there = " and ".join(f"image {number} of {path.name}" for path, number in list(images)[:2])
-        raise InputError(f"{there} are both named as {photo}; give each the photo's path below the data root")
-    (path, _), (size, boxes) = next(iter(images.items()))
+        numbers = " and ".join(str(number) for number, _ in list(images)[:2])
+        raise InputError(f"COCO's images {numbers} are both named as {photo}; give each its path below the data root")
+    ((_, size), boxes) = next(iter(images.items()))
     if text := _lying(size, upright_size(photo)):
-        raise InputError(f"{path}, {photo.name}: {text}")
+        raise InputError(f"COCO's image of {photo}: {text}")
     return boxes
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from src import InputError, compute, count_of, distributed, few, files
+from src import InputError, compute, count_of, distributed, few, files, locks
 from src.data import decoding
 
 
@@ -29,7 +29,7 @@ def decoded(paths, settings):
     key = hashlib.sha256(json.dumps([2, size, [_made_of(path) for path in paths]]).encode()).hexdigest()[:16]
     base = Path(settings.runs_root) / "cache" / key
     shape = (len(paths), 3, size, size)
-    lock = files.Lock(base.with_suffix(".lock"), base, patience=math.inf)  # whoever comes second finds it made
+    lock = locks.Lock(base.with_suffix(".lock"), base, patience=math.inf)  # whoever comes second finds it made
     try:
         found = _open(base, shape)
         if found is None:
@@ -96,9 +96,9 @@ def _read_again(base, paths, array, errors, sums):
     bad = [i for i, error in enumerate(errors) if error]
     if bad:
         pixels = np.memmap(base.with_suffix(".pixels"), np.uint8, "r+", shape=array.shape)
-        for i in bad:
-            errors[i] = _decode(pixels, i, paths[i])
-            sums[i] = zlib.crc32(pixels[i])
+        with compute.threads() as pool:
+            for i, error in zip(bad, pool.map(lambda i: _decode(pixels, i, paths[i]), bad), strict=True):
+                errors[i], sums[i] = error, zlib.crc32(pixels[i])
         if not all(errors[i] for i in bad):
             pixels.flush()
             files.write_json(base.with_suffix(".json"), {"errors": errors, "sums": sums})
@@ -107,7 +107,7 @@ def _read_again(base, paths, array, errors, sums):
 
 def _fill(base, paths, shape):
     """Decode in parallel into <base>.pixels; <base>.json has an error text, empty where it is fine, for each photo."""
-    part = base.with_suffix(".part" if files.LOCKS else f".{os.getpid()}.part")
+    part = base.with_suffix(".part" if locks.LOCKS else f".{os.getpid()}.part")
     files.reserve(part, math.prod(shape))
     try:
         array = np.memmap(part, np.uint8, "r+", shape=shape)

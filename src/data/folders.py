@@ -9,6 +9,7 @@ from src.data.photos import Listing
 from src.data.splitting import split_of
 
 SPLITS = {"train": "trainval", "test": "test"}  # name of the folder -> split
+OF_SYSTEMS = ("__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN")  # folders without photos
 RESERVED = ("background", "masks", *SPLITS)
 
 
@@ -37,7 +38,7 @@ def photos_below(folder):
             below.clear()
             continue
         seen.add(real)
-        below[:] = [name for name in below if not name.startswith(".") and name != "__MACOSX"]
+        below[:] = [name for name in below if not name.startswith(".") and name not in OF_SYSTEMS]
         for path in (Path(base, name) for name in names):
             if is_photo(path) and (path.is_file() or path.is_symlink()):
                 yield path

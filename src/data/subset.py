@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from src import InputError, compute, count_of, few, files
+from src import InputError, compute, count_of, few, files, locks
 from src.data import download, layouts, oxford_pets
 from src.data.decoding import FORMATS, decode, photos_by_stem
 
@@ -31,7 +31,7 @@ def select(root, photos, max_side, target):
     """
     wanted = _read(Path(photos))
     made_of = {"photos": wanted, "root": str(Path(root).resolve())}
-    lock = files.Lock(target.with_name(f"{target.name}.lock"), target, patience=math.inf)
+    lock = locks.Lock(target.with_name(f"{target.name}.lock"), target, patience=math.inf)
     try:
         _select(root, photos, wanted, made_of, max_side, target)
     finally:

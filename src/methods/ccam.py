@@ -220,15 +220,13 @@ def decide_polarity(run, photos, model, head_of, chunk=64):
     run.log(f"polarity: {polarity.count(-1.0)} of {len(polarity)} maps showed the background and are turned")
 
 
-def checkpoint(model, settings, classes, head_classes=("pet",)):
+def checkpoint(model, settings, head_classes=("pet",)):
     """The plain dict from which `load` rebuilds a CCAM; polarity travels in the state."""
     return {
         "network": "ccam",
         "backbone": settings.backbone,
-        "classes": list(classes or []),
         "head_classes": list(head_classes),
         "guided": model.guided,
-        "image_size": settings.image_size,
         "state": model.state_dict(),
     }
 
@@ -238,8 +236,11 @@ def load(settings, path):
 
     Returns:
         (CCAM, names of the classes its heads are for: one name for each head, or ["pet"]).
+
+    Raises:
+        InputError: the file is missing, or holds no CCAM on this backbone.
     """
-    saved = checkpoints.read_network(path, "ccam", settings.backbone, head_classes=list, classes=list, guided=bool)
+    saved = checkpoints.read_network(path, "ccam", settings.backbone, head_classes=list, guided=bool)
     fc = saved["state"].get("fc.weight")
     classifier = classifiers.untrained(settings.backbone, 0 if fc is None else len(fc))
     model = CCAM(classifier, heads=len(saved["head_classes"]), guided=saved["guided"])

@@ -37,7 +37,7 @@ def train(
     Args:
         run, photos, epochs, batch_size, alpha, head_lr, frozen_stages: as of ccam.train; frozen_stages < 5.
         model: GuidedCCAM.
-        labels: int64 (P,), class of each photo among those of model.fc.
+        labels: int64 (P+B,), class of each photo among those of model.fc.
         lr: learning rate of the backbone and of the fully connected layer.
         delta, theta: of cam_ecs.
     """

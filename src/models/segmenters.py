@@ -189,7 +189,11 @@ def checkpoint(model, name, settings, size, reading):
 
 
 def load(path):
-    """Rebuild a segmenter: (model, side of the photos it was trained at, how masks are made with it)."""
+    """Rebuild a segmenter: (model, side of the photos it was trained at, how masks are made with it).
+
+    Raises:
+        InputError: the file is missing, or holds no segmenter.
+    """
     saved = checkpoints.read_network(path, "segmenter", segmenter=str, size=is_side, reading=_is_reading)
     model = untrained(saved["segmenter"], saved["backbone"])
     checkpoints.fill(model, saved["state"], path)

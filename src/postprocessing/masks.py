@@ -87,9 +87,14 @@ def _check_channels(path, image):
 
 
 def _is_soft(values):
-    """Whether greys (H, W) are black and white with blurred edges: 255, and levels too high or too many for classes."""
-    between = np.setdiff1d(values, (0, IGNORE))
-    return bool(np.any(values == IGNORE) and len(between) and (between.max() > 127 or len(between) > MOST_CLASSES))
+    """Whether greys (H, W) are black and white with blurred edges, and not classes with unsure pixels of 255.
+
+    Edges have few pixels beside the white ones, and levels that are too high or too many for classes.
+    """
+    between = values[(values > 0) & (values < IGNORE)]
+    if values.dtype != np.uint8 or not 0 < len(between) < np.sum(values == IGNORE):
+        return False
+    return bool(between.max() > 127 or len(np.unique(between)) > MOST_CLASSES)
 
 
 def read_trimap(photos, i, size=None):

@@ -112,7 +112,7 @@ def sheet(path, photos, index, columns, rows=8):
     for i, line in zip(index, axes, strict=True):
         photo = decode(photos.paths[i], max_side=PANEL)  # a row of 50 megapixels would take gigabytes
         line[0].imshow(photo)
-        line[0].set_xlabel(photos.names[i].encode(errors="replace").decode(), fontsize=7, parse_math=False)
+        line[0].set_xlabel(photos.names[i].encode(errors="replace").decode(), fontsize=7, parse_math=False, loc="left")
         trimap = masks.read_trimap(photos, i) if photos.truths[i] else None
         if trimap is not None:
             line[-1].imshow(overlay(photo, _at(photo, (trimap != metrics.BACKGROUND).astype(np.uint8))))
