@@ -101,7 +101,7 @@ XML = "<annotation><size><width>9</width><height>9</height></size><object><name>
 def test_annotations(content):
     def read(path):
         Image.new("RGB", (9, 9)).save(path.with_suffix(".png"))
-        return boxes._read_xml(path.with_suffix(".png"), path.parent, "a")
+        return boxes._read_xml(path.with_suffix(".png"), path.parent, "a", alone=True)
 
     reads_or_refuses(content, "a.xml", pascal_voc._classes, read)
 
