@@ -88,7 +88,7 @@ def interrupted(commands, root, number, kind, dice):
 
 def content(path):
     """Bytes of a file, times apart; None for a file that is nothing but times and paths."""
-    if path.name in ("config.json", "summary.json", "log.txt") or path.suffix == ".html":
+    if path.name in ("config.json", "summary.json", "log.txt", "made_of.json") or path.suffix == ".html":
         return None
     if path.name == "metrics.csv":
         lines = [line.split(",") for line in path.read_text().splitlines()]
