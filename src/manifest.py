@@ -37,7 +37,7 @@ def note(out, folder, suffix, photos, checkpoint, fast):
         source, written = _stamp(photo), out / folder / f"{name}{suffix}"
         if written.exists() and paths.get(name, source["path"]) != source["path"]:
             raise InputError(f"{written} is of {paths[name]}; give another --out")
-        if written.exists() and sources.get(name, source) != source:
+        if written.exists() and photo.exists() and sources.get(name, source) != source:
             for beside in BESIDE.get(folder, ()):
                 (out / beside.format(name)).unlink(missing_ok=True)
             written.unlink()

@@ -110,6 +110,19 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
     assert code == 2 and "was made with checkpoint" in err and "--fast True, not checkpoint" in err
 
 
+def test_masks_stay_while_their_photos_are_out_of_reach(script, checkpoint, tmp_path):
+    """As when a link leads to a disk that is not mounted."""
+    root, out = tmp_path / "photos", tmp_path / "out"
+    photo = draw(tmp_path / "disk" / "a.jpg")
+    root.mkdir()
+    (root / "a.jpg").symlink_to(photo)
+    flags = (root, "--out", out, "--checkpoint", checkpoint, "--fast", "--no-pictures")
+    assert predict(script, *flags)[0] == 0
+    photo.unlink()
+    code, _, err = predict(script, *flags)
+    assert code == 0 and "0 photos to do, 1 done before" in err and (out / "masks" / "a.png").exists()
+
+
 def test_the_page_has_the_photos_of_earlier_calls_last(script, checkpoint, tmp_path):
     root, out = tmp_path / "photos", tmp_path / "out"
     flags = (root, "--out", out, "--checkpoint", checkpoint, "--fast", "--no-pictures")

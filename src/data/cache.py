@@ -31,15 +31,16 @@ def decoded(paths, settings):
     shape = (len(paths), 3, size, size)
     lock = locks.Lock(base.with_suffix(".lock"), base, patience=math.inf)  # whoever comes second finds it made
     try:
-        found = _open(base, shape)
-        if found is None:
+        if found := _open(base, shape):
+            found = _read_again(base, paths, *found)
+        else:
             _fill(base, paths, shape)
             found = _open(base, shape)
             if found is None:
                 raise InputError(f"{base} cannot be read back as it was written; is the disk sound?")
-        array, errors, sums = _read_again(base, paths, *found)
     finally:
         lock.release()
+    array, errors, sums = found
     bad = [error for error in errors if error]
     if bad:
         text = f"{count_of(bad, 'photo')} of {len(paths)} unreadable: {few(bad)}"
