@@ -1,7 +1,8 @@
 """Kinds that training never saw: breeds left out, dogs for a chain of cats and the other way round.
 
 Run:    python benchmarks/unseen.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE --image-size 128
-Reads:  the data root, and the scores of a chain that saw all kinds, runs/train_on_ensemble/seed0/ and the bound's
+            --passes 0.25 --jobs 2 --seen benchmarks/results/official_128_fp32
+Reads:  the data root, and what a chain that saw all kinds scored
 Writes: a list of photos and a runs root of its own for each case, <runs-root>/unseen_<case>/; prints test IoU in %,
         border = pet / ignored, of the unseen kinds: learnt without them, and with them
 """
@@ -15,11 +16,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 import numpy as np
 
-from src import cli, data, files, runs
-from src.report import tables
+from src import InputError, cli, data, files, runs
+from src.report import results, tables
 
 EVERY = 8  # of the breeds in the order of their names one is left out: five of 37
 JOBS = 1  # stages at once
+SEEN = ""  # results folder of the chain that saw all kinds; empty: its runs are in the runs root
 SEGMENTERS = {"final masks": ("train_on_ensemble", "test_final"), "bound": ("train_on_ensemble_gt", "test")}
 
 
@@ -47,22 +49,24 @@ def run(settings, photos, case, unseen):
     return root
 
 
-def score(settings, root, name, key, breeds):
+def score(summaries, name, key, breeds):
     """Mean test IoU of these breeds in both readings, "a / b" in %."""
-    summary = runs.summary_of(Path(root) / name / f"seed{settings.seed}")
-    own = [values for breed, values in summary["metrics"][key]["by_class"].items() if breed in breeds]
+    own = [values for breed, values in summaries[name]["metrics"][key]["by_class"].items() if breed in breeds]
     count = sum(values[0] for values in own)
     return " / ".join(f"{100 * sum(values[0] * values[k] for values in own) / count:.1f}" for k in (1, 2))
 
 
 def main(settings):
     photos = data.load(settings, pixels=False)
-    rows = []
+    seed, rows = f"seed{settings.seed}", []
+    seen = (results.of_folder(SEEN) if SEEN else results.of_runs(settings.runs_root)).get(seed, {})
+    if not all(name in seen for name, _ in SEGMENTERS.values()):
+        raise InputError(f"{SEEN or settings.runs_root} has no scores of {seed} of a chain that saw all kinds")
     for case, unseen in cases(photos).items():
         breeds = {photos.breed_names[k] for k in np.unique(photos.breeds[unseen])}
-        root = run(settings, photos, case, unseen)
+        own = results.of_runs(run(settings, photos, case, unseen))[seed]
         for text, (name, key) in SEGMENTERS.items():
-            scores = [score(settings, where, name, key, breeds) for where in (root, settings.runs_root)]
+            scores = [score(summaries, name, key, breeds) for summaries in (own, seen)]
             rows.append([f"{case}, {unseen[photos.test].sum()} photos", text, *scores])
     print(tables.markdown(["unseen", "test IoU, %", "learnt without them", "with them"], rows))
 
