@@ -139,6 +139,16 @@ def test_batches_hold_every_photo_and_none_alone():
     assert sorted(np.concatenate(made)) == list(range(33)) and [len(b) for b in made] == [11, 11, 11]
 
 
+def test_own_files_where_the_sample_is_drawn_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "ROOT", tmp_path)
+    own = tmp_path / "data" / "sample" / "mine.jpg"
+    own.parent.mkdir(parents=True)
+    own.touch()
+    with pytest.raises(InputError, match="move what it holds away"):
+        download.prepare(own.parent)
+    assert own.exists() and not (tmp_path / "data" / "download.lock").exists()
+
+
 def test_sample_is_deterministic_and_its_trimaps_are_exact(tmp_path):
     for name in ("a", "b"):
         sample.draw(tmp_path / name, breeds=2, trainval=1, test=1, background=1)

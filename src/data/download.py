@@ -1,6 +1,7 @@
 """Putting a data root together: the drawn sample, Oxford-IIIT Pet through torchvision, the Stanford backgrounds."""
 
 import http.client
+import math
 import os
 import shutil
 import tarfile
@@ -12,7 +13,7 @@ from pathlib import Path
 import torchvision
 from tqdm import tqdm
 
-from src import InputError
+from src import InputError, files, locks
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKGROUND_URL = "http://dags.stanford.edu/data/iccv09Data.tar.gz"  # Gould et al., ICCV 2009: 715 outdoor scenes
@@ -34,19 +35,35 @@ def prepare(root, background=False):
     Raises:
         InputError: the folder is missing or empty, or a download failed (what is there is kept for the next try).
     """
-    if root == ROOT / "data" / "sample":
-        if not (root / "oxford-iiit-pet").is_dir():
-            from src.drawings import sample  # only here, because everyone else reads photos and draws none
-
-            sample.draw(root)
-    elif root == ROOT / "data":
-        if not (root / "oxford-iiit-pet").is_dir():
-            oxford_pets(root)
-        if background and not (root / "background").is_dir():
-            backgrounds(root)
+    ours = files.resolved(ROOT / "data")
+    if root == ours / "sample":
+        _once(root, "oxford-iiit-pet", _draw)
+    elif root == ours:
+        _once(root, "oxford-iiit-pet", oxford_pets)
+        if background:
+            _once(root, "background", backgrounds)
     if not root.is_dir():
         raise InputError(f"no data root {root}")
     return root
+
+
+def _once(root, folder, make):
+    """Call `make(root)` unless root has the folder; of two processes one makes it and the other waits."""
+    if not (root / folder).is_dir():
+        lock = locks.Lock(ROOT / "data" / "download.lock", root, patience=math.inf)
+        try:
+            if not (root / folder).is_dir():
+                make(root)
+        finally:
+            lock.release()
+
+
+def _draw(root):
+    from src.drawings import sample  # only here, because everyone else reads photos and draws none
+
+    if root.is_dir() and any(root.iterdir()):
+        raise InputError(f"{root} has no oxford-iiit-pet/, so the sample is to be drawn there; move what it holds away")
+    sample.draw(root)
 
 
 def oxford_pets(root):

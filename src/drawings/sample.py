@@ -17,7 +17,7 @@ PRETEXT_KINDS = (*PETS, *figures.THINGS, "nothing")
 
 
 def draw(root, breeds=BREEDS, trainval=TRAINVAL, test=TEST, background=BACKGROUND):
-    """Draw the sample into `root`; the folder appears when it is whole. Equal calls give equal bytes."""
+    """Draw the sample into `root`, missing or empty; it appears when it is whole. Equal calls give equal bytes."""
     part = root.with_name(root.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     pets, scenes = part / "oxford-iiit-pet", part / "background" / "images"
@@ -30,7 +30,8 @@ def draw(root, breeds=BREEDS, trainval=TRAINVAL, test=TEST, background=BACKGROUN
     for name, wanted in (("trainval", (True,)), ("test", (False,)), ("list", (True, False))):
         text = "".join(line for line, flag in zip(lines, in_trainval, strict=True) if flag in wanted)
         (pets / "annotations" / f"{name}.txt").write_text(text)
-    shutil.rmtree(root, ignore_errors=True)
+    if root.is_dir():
+        root.rmdir()  # fails if it holds anything
     os.replace(part, root)
 
 
