@@ -14,6 +14,7 @@ Writes: the stages' run directories, <runs-root>/tables_seed0.md, <runs-root>/sh
 
 import itertools
 import os
+import runpy
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 import experiments
-from src import InputError, check_choice, cli, data, expected_time, export, files, runner, runs, scoring
+from src import InputError, agreement, check_choice, cli, data, expected_time, export, files, runner, runs, scoring
 from src.data import download, layouts
 from src.data.boxes import SUPERVISIONS
 from src.postprocessing import masks
@@ -48,6 +49,7 @@ LEAST_SURE = 20  # of them to show
 EXPORT = ""  # coco or voc: the final masks of own photos for other tools as well, in the runs root
 JOBS = 1  # stages at once, each with its share of the cores
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
+OF_A_CHAIN = "data_root", "backbone", "weights", "image_size", "passes"  # settings that all its stages share
 
 
 def directory(settings, experiment):
@@ -62,6 +64,12 @@ def arguments(settings, experiment):
     return [str(cli.ROOT / experiment.script), *words]
 
 
+def constants_of(settings, experiment):
+    """The constants of an experiment's script as its command line sets them."""
+    path, *flags = arguments(settings, experiment)
+    return cli.override(runpy.run_path(path, run_name="constants"), flags).constants
+
+
 def run_all(settings, chain):
     """Run what is not finished, with one bar over all stages and a line for each that ends."""
     if not VERBOSE:
@@ -72,8 +80,8 @@ def run_all(settings, chain):
     of_names = {e.name: e for e in chain}
     before = [e.name for e in chain if runs.finished(directory(settings, e))]
     for name in before:
-        path = directory(settings, of_names[name])
-        runs.must_agree(settings, path, ("data_root", "backbone", "weights", "image_size", "passes"))
+        path, constants = directory(settings, of_names[name]), constants_of(settings, of_names[name])
+        agreement.must_agree(settings, path, runs.config_of(path), OF_A_CHAIN, constants)
         runs.sweep(path)
     stages_of = {e.name: (e.reads, arguments(settings, e)) for e in chain}
     again = "without --overwrite the same command" if settings.overwrite else "the same command"
@@ -247,13 +255,15 @@ def say_tables(settings, photos, chain, minutes):
 def main(settings):
     if EXPORT:
         export.check(EXPORT)
+    if SHEET and Path(SHEET).suffix not in pictures.SUFFIXES:
+        raise InputError(f"--sheet {SHEET}: the name of a picture, {' or '.join(pictures.SUFFIXES)}")
     if PHOTOS:
         root = Path(settings.runs_root) / f"{Path(PHOTOS).stem}_{MAX_SIDE}"
         settings.data_root = data.select(settings.data_root, PHOTOS, MAX_SIDE, root)
     own = QUICK or data.layout_of(download.prepare(Path(settings.data_root)), settings.layout) != "oxford"
     if EXPORT and not own:
         raise InputError("--export is for own photos; predict.py --export takes any")
-    if own and settings.runs_root == cli.ROOT / cli.RUNS_ROOT:  # those of other photos stay apart
+    if own and settings.runs_root == files.resolved(cli.ROOT / cli.RUNS_ROOT):  # those of other photos stay apart
         settings.runs_root = settings.runs_root / Path(settings.data_root).name
     photos = data.load(settings)
     check_choice("supervision", SUPERVISION, SUPERVISIONS)

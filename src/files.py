@@ -110,6 +110,11 @@ def empty(folder, first, but):
             path.unlink()
 
 
+def digest(path):
+    """The CRC of a file's bytes as a text: enough to see that it has changed."""
+    return f"{zlib.crc32(Path(path).read_bytes()):08x}"
+
+
 def resolved(path):
     """An absolute path without links; where they lead in a circle it stays as it is."""
     return Path(os.path.realpath(os.path.expanduser(path)))
@@ -164,7 +169,7 @@ def _allocate(file, size):
     return True
 
 
-PERMISSION = "no permission; give another --runs-root or --out, or change who may write there"
+PERMISSION = "no permission; change who may read and write there, or give another folder"
 WRITING = {
     errno.ENOSPC: "the disk is full; make room, and the same command goes on",
     errno.EDQUOT: "the disk quota is used up; make room, and the same command goes on",

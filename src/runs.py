@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-from src import InputError, check_choice, checkpoints, cli, compute, distributed, files, locks, provenance
+from src import InputError, agreement, check_choice, checkpoints, cli, compute, distributed, files, locks, provenance
 
-AGAIN = "; --overwrite on that stage's command runs it anew"
+AGAIN = agreement.AGAIN
 END_AND_LOCK = "summary.json", "lock"  # of a run directory: a half emptied one is not finished, and still locked
 
 
@@ -63,8 +63,9 @@ def arguments(settings, **variant):
         words += [f"--{name}", value] if value else []
     for name, (default, _) in cli.constants(vars(cli)).items():
         value = getattr(settings, name.lower())
-        changed = value != cli.ROOT / default if name in ("DATA_ROOT", "RUNS_ROOT") else value != default
-        if changed and name != "OVERWRITE":
+        if name in ("DATA_ROOT", "RUNS_ROOT"):
+            default = files.resolved(cli.ROOT / default)
+        if value != default and name != "OVERWRITE":
             flag = name.lower().replace("_", "-")
             words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(default, bool) else [f"--{flag}", str(value)]
     return words
@@ -93,7 +94,7 @@ def upstream(settings, script, **variant):
     if not finished(path):
         what = "unfinished" if path.exists() else "missing"
         raise InputError(f"{path} is {what}; first run: {command(settings, script, **variant)}")
-    must_agree(settings, path, ("backbone", "weights", "image_size"))
+    agreement.must_agree(settings, path, config_of(path), ("backbone", "weights", "image_size"))
     settings.upstreams[stage_name(script, **variant)] = str(path)
     return path
 
@@ -101,25 +102,6 @@ def upstream(settings, script, **variant):
 def checkpoint(settings, script, **variant):
     """Path of an upstream run's checkpoint, see `upstream`; None, the pretrained network, for no script."""
     return script and upstream(settings, script, **variant) / "checkpoint.pt"
-
-
-def must_agree(settings, path, names):
-    """Raise InputError if a run was made with another value of one of these settings, or of other photos."""
-    config = config_of(path)
-    for name in names:
-        ours, theirs = str(getattr(settings, name)), str(config["settings"].get(name))
-        if ours != theirs:
-            flag = "--" + name.replace("_", "-")
-            raise InputError(f"{path} was made with {flag} {theirs}, not {ours}; use another --runs-root")
-    if what := _changed(settings, config):
-        text = f"the {what} of {settings.data_root} have changed since {path} was made, or are others"
-        raise InputError(f"{text}; --overwrite of reproduce.py runs all stages anew, another --runs-root keeps both")
-
-
-def _changed(settings, config):
-    """What of the data root, photos or scenes, a run with this config.json saw otherwise; empty if it is the same."""
-    before = config["photos"]
-    return " and ".join(what for what, digest in settings.photos.items() if before.get(what, digest) != digest)
 
 
 def sweep(path):
@@ -184,7 +166,10 @@ class Run:
             for part in ("settings", "constants"):
                 if before[part] != json.loads(json.dumps(config[part], default=str)):
                     raise InputError(f"{self.path} is an unfinished run with other {part}; --overwrite runs it anew")
-            if what := _changed(settings, before):
+            if what := agreement.changed(settings, before):
+                raise InputError(f"{self.path} is an unfinished run of other {what}; --overwrite runs it anew")
+            if before.get("digests", config["digests"]) != config["digests"]:
+                what = "weights, or of an upstream run as it was before"
                 raise InputError(f"{self.path} is an unfinished run of other {what}; --overwrite runs it anew")
         files.write_json(self.path / "config.json", config)
         self.log(f"{self.stage}, seed {settings.seed}, in {self.path}")
@@ -204,6 +189,7 @@ class Run:
             "argv": sys.argv,
             "upstreams": s.upstreams,
             "photos": s.photos,
+            "digests": agreement.digests(s),
             **provenance.of_this_run(),
         }
 

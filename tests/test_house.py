@@ -9,9 +9,9 @@ from conftest import ROOT
 # From the bottom up: a file imports only what stands before it.
 ORDER = (
     "src", "src.metrics", "src.maps", "src.files", "src.locks", "src.manifest", "src.checkpoints", "src.distributed",
-    "src.compute", "src.runner", "src.cli", "src.provenance", "src.runs", "src.drawings", "src.data", "src.models",
-    "src.postprocessing", "src.report", "src.expected_time", "src.scoring", "src.training", "src.methods",
-    "src.export", "src.prediction", "src.portable", "experiments", "scripts", "reproduce",
+    "src.compute", "src.runner", "src.cli", "src.provenance", "src.agreement", "src.runs", "src.drawings", "src.data",
+    "src.models", "src.postprocessing", "src.report", "src.expected_time", "src.scoring", "src.training", "src.methods",
+    "src.export", "src.prediction", "src.portable", "experiments", "scripts", "reproduce", "benchmarks",
 )  # fmt: skip
 FILES = sorted(p.relative_to(ROOT).as_posix() for folder in ("src", "train_*", "benchmarks")
                for p in ROOT.glob(f"{folder}/**/*.py")) + ["experiments.py", "reproduce.py"]  # fmt: skip

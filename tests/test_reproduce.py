@@ -4,7 +4,7 @@ import pytest
 
 import experiments
 import reproduce
-from src import files, runs
+from src import InputError, files, runs
 
 SCORES = {
     "evaluate_cam_cam_pretrained": {"test": {"pet_iou": 0.5}},
@@ -48,6 +48,32 @@ def test_a_line_for_each_stage_with_score_and_time_left(settings, stages, capsys
     assert third == "[3/3] train_ccam_pretrained: 0.5 min"
     reproduce.run_all(settings, CHAIN)
     assert len(stages) == 3 and capsys.readouterr().out.count("finished before") == 3
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (lambda config: config["constants"].update(EPOCHS=40), "was made with --epochs 40, not 20; use another"),
+        (lambda config: config["digests"].update(weights="0"), "weights.pth has changed since .* was made"),
+        (lambda config: config["digests"].update(first="0"), "was made of an earlier .*--overwrite on that stage's"),
+    ],
+    ids=["constants", "weights", "upstream"],
+)
+def test_finished_stages_that_would_come_out_otherwise_are_refused(settings, stages, tmp_path, spoil, line):
+    weights, first = tmp_path / "weights.pth", tmp_path / "first"
+    weights.write_text("weights")
+    files.write_json(first / "summary.json", {})
+    settings.weights = str(weights)
+    reproduce.run_all(settings, CHAIN)
+    path = reproduce.directory(settings, CHAIN[2]) / "config.json"
+    digests = {"weights": files.digest(weights), "first": files.digest(first / "summary.json")}
+    config = files.read_json(path) | {"digests": digests, "upstreams": {"first": str(first)}}
+    files.write_json(path, config)
+    reproduce.run_all(settings, CHAIN)
+    spoil(config)
+    files.write_json(path, config)
+    with pytest.raises(InputError, match=line):
+        reproduce.run_all(settings, CHAIN)
 
 
 def test_overwrite_starts_all_stages_anew(settings, stages):

@@ -1,0 +1,59 @@
+"""Whether a run was made of what is there now: settings, constants, photos, weights and the runs that it read."""
+
+import json
+from pathlib import Path
+
+from src import InputError, files
+
+AGAIN = "; --overwrite on that stage's command runs it anew"
+
+
+def digests(settings):
+    """For config.json: dict of what a run is made of, "weights" and upstream runs, -> digest of the file that tells."""
+    told_by = {name: Path(path) / "summary.json" for name, path in settings.upstreams.items()}
+    if Path(settings.weights).is_file():
+        told_by["weights"] = Path(settings.weights)
+    return {name: files.digest(path) for name, path in told_by.items()}
+
+
+def changed(settings, config):
+    """What of the data root, photos or scenes, a run with this config.json saw otherwise; empty if it is the same."""
+    before = config["photos"]
+    return " and ".join(what for what, digest in settings.photos.items() if before.get(what, digest) != digest)
+
+
+def must_agree(settings, path, config, names, constants=None):
+    """Check that a finished run would come out the same today.
+
+    Args:
+        path, config: of the run, and what its config.json holds.
+        names: settings that it must have been made with.
+        constants: dict of those of its script, where they are known.
+
+    Raises:
+        InputError: it was made with others, of other photos or weights, or of a run that has been made anew since.
+    """
+    theirs = config["settings"] | config["constants"]
+    ours = {name: getattr(settings, name) for name in names} | _as_stored(constants or {})
+    if "TEST_ONLY" in ours and not theirs.get("TEST_ONLY"):
+        del ours["TEST_ONLY"]  # it has more than is asked for
+    for name, value in ours.items():
+        if str(value) != str(theirs.get(name, value)):
+            flag = "--" + name.lower().replace("_", "-")
+            text = f"{path} was made with {flag} {theirs[name]}, not {value}"
+            raise InputError(f"{text}; use another --runs-root" + (AGAIN.replace(";", ", or") if constants else ""))
+    if what := changed(settings, config):
+        text = f"the {what} of {settings.data_root} have changed since {path} was made, or are others"
+        raise InputError(f"{text}; --overwrite of reproduce.py runs all stages anew, another --runs-root keeps both")
+    before = config.get("digests", {})
+    if "weights" in before and digests(settings).get("weights", before["weights"]) != before["weights"]:
+        raise InputError(f"{settings.weights} has changed since {path} was made; use another --runs-root")
+    for name, upstream in config.get("upstreams", {}).items():
+        summary = Path(upstream) / "summary.json"
+        if name in before and summary.is_file() and files.digest(summary) != before[name]:
+            raise InputError(f"{path} was made of an earlier {upstream}{AGAIN}")
+
+
+def _as_stored(constants):
+    """Constants as config.json gives them back."""
+    return json.loads(json.dumps(constants, default=str))
