@@ -1,14 +1,12 @@
 """What the files of an output folder were made of, so that no other photo's file is taken for one's own."""
 
-import zlib
-
-from src import InputError, files
+from src import InputError, files, locks
 
 BESIDE = {"masks": ("overlays/{}.jpg", "cutouts/{}.png", "maps/{}.png")}  # folder -> what else is made of a photo
 
 
 def note(out, folder, suffix, photos, checkpoint, fast):
-    """Note in <out>/made_of.json what the files of a folder are made of, and with what.
+    """Note in <out>/made_of.json what the files of a folder are made of, and with what; lock <out> for this process.
 
     Args:
         out: Path. folder: its name in `out`. suffix: of its files. photos: dict of `prediction.photos_in`.
@@ -18,10 +16,11 @@ def note(out, folder, suffix, photos, checkpoint, fast):
         Those of the photos whose file is not there yet; the files of a photo that has changed are removed.
 
     Raises:
-        InputError: a file is there, but of another photo, or was made in another way.
+        InputError: a file is there, but of another photo, or was made in another way; another process writes there.
     """
+    locks.Lock(out / "lock", out)
     path = out / "made_of.json"
-    how = {"checkpoint": str(checkpoint), "CRC": f"{zlib.crc32(checkpoint.read_bytes()):08x}", "--fast": fast}
+    how = {"checkpoint": str(checkpoint), "CRC": files.digest(checkpoint), "--fast": fast}
     advice = "; without it the files there are taken for these photos'"
     known = files.read_json(path, advice=advice) if path.exists() else {}
     before = known.setdefault(folder, {"how": how, "photos": {}})
@@ -30,7 +29,7 @@ def note(out, folder, suffix, photos, checkpoint, fast):
         paths = {name: source["path"] for name, source in sources.items()}
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path} is damaged{advice}") from None
-    if made != how and any((out / folder).rglob(f"*{suffix}")):
+    if any(made.get(what) != how[what] for what in ("CRC", "--fast")) and any((out / folder).rglob(f"*{suffix}")):
         raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
     ahead = {}
     for name, photo in photos.items():

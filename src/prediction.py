@@ -45,13 +45,19 @@ def find_segmenter(runs_root, run="", checkpoint=""):
     return found
 
 
-def find_classifier(runs_root, run=""):
-    """Path of the checkpoint of the run that is named, or of the newest classifier below runs_root.
+def find_classifier(runs_root, classifier="", run="", checkpoint=""):
+    """Path of the checkpoint of the classifier that is named, else of the newest one beside the segmenter, or of all.
+
+    Args:
+        classifier: its run. run, checkpoint: of the segmenter, as in `find_segmenter`.
 
     Raises:
-        InputError: neither is there.
+        InputError: none of them is there.
     """
-    found = Path(run) / "checkpoint.pt" if run else newest(runs_root, "**/*classifier*/seed*")
+    if classifier:
+        return Path(classifier) / "checkpoint.pt"
+    beside = _beside(find_segmenter(runs_root, run, checkpoint)) if run or checkpoint else None
+    found = beside or newest(runs_root, "**/*classifier*/seed*")
     if found is None:
         raise InputError(f"--cam wants a classifier, and none is below {runs_root}; give --classifier")
     return found
@@ -151,9 +157,12 @@ class Recogniser:
 
 def beside(checkpoint, run="", amp=True):
     """The Recogniser of the run that is named, or of the newest classifier beside a segmenter's run; None without."""
-    root = checkpoint.absolute().parent.parent.parent
-    found = Path(run) / "checkpoint.pt" if run else newest(root, "*classifier*/seed*")
+    found = Path(run) / "checkpoint.pt" if run else _beside(checkpoint)
     return found and Recogniser(found, amp)
+
+
+def _beside(checkpoint):
+    return newest(checkpoint.absolute().parent.parent.parent, "*classifier*/seed*")
 
 
 def _squashed(photos, size):
@@ -183,11 +192,11 @@ def photos_in(inputs, out):
         if path.is_dir():
             below = [p for p in sorted(folders.photos_below(path)) if not written & {*files.resolved(p).parents}]
             found += [(Path(files.resolved(path).name if several else "") / p.relative_to(path), p) for p in below]
-        elif path.exists():
+        elif path.is_file():
             found.append((Path(path.name), path))
         else:
             raise InputError(f"no such photo or folder: {path}")
-    found = list(dict.fromkeys(found))
+    found = list({(name, files.resolved(path)): (name, path) for name, path in reversed(found)}.values())[::-1]
     stems, names = Counter(name.with_suffix("") for name, _ in found), {}
     for name, path in found:
         key = str(name if stems[name.with_suffix("")] > 1 else name.with_suffix(""))
@@ -259,7 +268,7 @@ def _read(path):
     try:
         return decoding.decode(path, max_side=MAX_SIDE)
     except InputError as error:
-        print(f"left out {path.parent / str(error)}", file=sys.stderr, flush=True)
+        print("left out", " ".join(f"{path.parent / str(error)}".splitlines()), file=sys.stderr, flush=True)
         return None
 
 

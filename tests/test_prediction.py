@@ -2,13 +2,16 @@
 
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from src import InputError, metrics, prediction
+from conftest import ROOT
+from src import InputError, files, locks, metrics, prediction
 from src.models import segmenters
 from src.postprocessing import guided, masks
 from src.postprocessing.crf import DenseCRF
@@ -106,6 +109,10 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
         draw(tmp_path / "others" / f"{name}.jpg")
     code, _, err = predict(script, tmp_path / "others", *flags[1:])
     assert code == 2 and f"a.png is of {root / 'a.jpg'}; give another --out" in err
+    checkpoint = files.resolved(checkpoint)
+    (tmp_path / "link.pt").symlink_to(checkpoint)  # the same one
+    code, _, err = predict(script, *flags[:4], tmp_path / "link.pt", *flags[5:])
+    assert code == 0 and "0 photos to do" in err
     code, _, err = predict(script, *flags[:-2])  # not --fast
     assert code == 2 and "was made with checkpoint" in err and "--fast True, not checkpoint" in err
 
@@ -168,6 +175,25 @@ def test_photos_that_differ_in_their_suffix_keep_it(tmp_path):
     assert sorted(found) == ["x/a.jpg", "x/a.png", "y/a"]
     with pytest.raises(InputError, match="would write the same mask"):
         prediction.photos_in([tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"], tmp_path / "out")
+    (tmp_path / "z").symlink_to(tmp_path / "y")  # the same photo by two ways
+    assert list(prediction.photos_in([tmp_path / "y" / "a.jpg", tmp_path / "z" / "a.jpg"], tmp_path / "out")) == ["a"]
+
+
+def test_two_calls_into_one_folder(script, checkpoint, tmp_path, monkeypatch):
+    """The second is refused: both would note in made_of.json what they make."""
+    photo, out = draw(tmp_path / "a.jpg"), tmp_path / "out"
+    monkeypatch.setattr(locks.Lock.__init__, "__defaults__", (0.1,))
+    code = f"from src.locks import Lock; Lock({str(out / 'lock')!r}, 'x'); print('held', flush=True); input()"
+    other = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=-1, stdout=-1, text=True)
+    try:
+        assert other.stdout.readline() == "held\n"
+        status, _, err = predict(script, photo, "--out", out, "--checkpoint", checkpoint)
+    finally:
+        other.kill()
+        other.wait()
+    assert status == 2 and f"{out} is in use by process {other.pid}" in err
+    assert predict(script, photo, "--out", out, "--checkpoint", checkpoint, "--fast")[0] == 0
+    assert not (out / "lock").exists()
 
 
 def test_three_lines_of_python(checkpoint):

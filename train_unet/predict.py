@@ -36,7 +36,7 @@ def main(settings):
         export.check(EXPORT, photos)
     folder, suffix = (f"cams/{CAM}", ".jpg") if CAM else ("masks", ".png")
     if CAM:
-        checkpoint = prediction.find_classifier(root, CLASSIFIER)
+        checkpoint = prediction.find_classifier(root, CLASSIFIER, RUN, CHECKPOINT)
         recogniser = prediction.Recogniser(checkpoint, settings.amp, knows=CAM)
         ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST)
         written = prediction.write_heat(recogniser, CAM, ahead, out)
