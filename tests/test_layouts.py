@@ -97,6 +97,22 @@ def test_a_folder_that_cannot_be_right(settings, root, files, line):
         data.load(settings)
 
 
+def test_what_lies_in_masks_and_is_none_is_named(settings, root, capfd):
+    for i in range(6):
+        photo(root / "hats" / f"{i}.jpg")
+        photo(root / "masks" / f"{i}.jpg")  # a class of that name, or masks of another format
+    assert not data.load(settings).has_truths()
+    assert f"6 of 6 pictures in {root / 'masks'} are no PNG" in capfd.readouterr().out
+
+
+def test_links_to_pipes_are_no_photos(settings, root):
+    for i in range(6):
+        photo(root / f"{i}.jpg")
+    os.mkfifo(root / "pipe")
+    (root / "linked.jpg").symlink_to(root / "pipe")
+    assert len(data.load(settings).names) == 6
+
+
 VOC = "<annotation>{}</annotation>"
 OBJECT = "<object><name>{}</name></object>"
 
@@ -139,6 +155,12 @@ def test_voc_says_what_is_missing_or_damaged(settings, voc):
     (voc / "Annotations" / "2007_1.xml").write_text("<annotation>")
     with pytest.raises(InputError, match="2007_1.xml"):
         data.load(settings)
+
+
+def test_a_voc_list_that_only_tests_is_honoured(settings, voc):
+    (voc / "ImageSets" / "Main" / "train.txt").unlink()
+    photos = data.load(settings)
+    assert [photos.names[i] for i in photos.test] == ["2007_4"] and len(photos.trainval) == 3
 
 
 def test_a_layout_can_be_insisted_on(settings, voc):
@@ -304,7 +326,17 @@ def test_a_tiff_that_lies_on_a_side(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "a.tif", exif=exif)
-    assert decoding.upright_size(tmp_path / "a.tif") == decoding.decode(tmp_path / "a.tif").shape[1::-1]
+    image.save(tmp_path / "b.tif", tiffinfo={700: b'<x tiff:Orientation="6"/>'})  # XMP alone says so
+    for name in ("a.tif", "b.tif"):
+        assert decoding.upright_size(tmp_path / name) == decoding.decode(tmp_path / name).shape[1::-1] == (60, 40)
+
+
+def test_a_float_tiff_with_pixels_that_are_no_number(tmp_path):
+    values = np.full((40, 30), 200, np.float32)
+    values[0], values[1] = np.nan, np.inf
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    found = decoding.decode(tmp_path / "a.tif")
+    assert (found[:2] == 0).all() and (found[2:] == 255).all()
 
 
 def test_runs_among_photos_and_several_years_are_refused(settings, tmp_path):

@@ -1,5 +1,6 @@
 """Bounding boxes of whole subjects, a second weak label: from Pascal VOC's XML, COCO's JSON or YOLO's text."""
 
+import json
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
 from pathlib import Path
@@ -71,8 +72,8 @@ def _read_coco(paths):
     found = {}
     for path in paths:
         try:
-            content = files.read_json(path)
-            if "images" not in content and "annotations" not in content:
+            content = json.loads(files.read_text(path))
+            if not isinstance(content, dict) or not {"images", "annotations"} & content.keys():
                 continue  # other JSON beside the photos
             images = {image["id"]: image for image in content["images"]}
             for annotation in content["annotations"]:
@@ -82,7 +83,7 @@ def _read_coco(paths):
                     box = x / size[0], y / size[1], (x + w) / size[0], (y + h) / size[1]
                     name = Path(image["file_name"]).with_suffix("").as_posix()
                     found.setdefault(name, {}).setdefault((image["id"], size), []).append(box)
-        except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise InputError(f"{path} is no COCO file of boxes ({type(error).__name__}: {error})") from None
     return found
 

@@ -14,12 +14,14 @@ try:  # iPhones' HEIC, where the package is installed
 except ImportError:
     pass
 
+ORIENTATION = 0x0112  # a tag of EXIF and TIFF
 MIN_SIDE = 8  # pixels; a photo narrower than this shows nothing that could be segmented
 # Not photos; EPS would run Ghostscript on whatever the file holds, the others only have stubs or need other programs.
 NO_PHOTOS = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "PDF", "WMF"}
 Image.init()
 FORMATS = sorted(set(Image.OPEN) - NO_PHOTOS)
-SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+MORE_SUFFIXES = {".mpo"}  # two JPEGs in one, of 3D cameras: Pillow reads it, but as JPEG
+SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | MORE_SUFFIXES
 
 
 def is_photo(path):
@@ -53,6 +55,7 @@ def decode(path, size=None, max_side=None):
         InputError: not an image, cut off, or under MIN_SIDE pixels on a side; names the file.
     """
     try:
+        _check_is_file(path)
         with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
             warnings.simplefilter("ignore")  # odd EXIF blocks and palettes with transparency do not matter here
             if min(image.size) < MIN_SIDE:
@@ -79,13 +82,21 @@ def upright_size(path):
         InputError: not an image; names the file.
     """
     try:
+        _check_is_file(path)
         with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
             warnings.simplefilter("ignore")
-            # orientations that lie on a side; TIFFs are turned by Pillow itself, their size as well
-            turned = image.format != "TIFF" and image.getexif().get(0x0112) in (5, 6, 7, 8)
-            return image.size[::-1] if turned else image.size
+            # orientations that lie on a side; a TIFF's own tag has turned its size already
+            turned = ORIENTATION in getattr(image, "tag_v2", ())
+            lies = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+            return image.size[::-1] if lies and not turned else image.size
     except Exception as error:
         raise InputError(f"{path.name}: {in_words(error)}") from None
+
+
+def _check_is_file(path):
+    """Opening a pipe would wait for whoever writes into it."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError("a pipe or a device, no file")
 
 
 def in_words(error):
@@ -102,7 +113,7 @@ def in_words(error):
 def as_rgb(image):
     """An image of any mode as RGB. Pillow would cut greys of more than 8 bits off at 255; they are scaled."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, np.float32)
+        values = np.nan_to_num(np.asarray(image, np.float32), posinf=0.0, neginf=0.0)
         most = 65535 if image.mode.startswith("I;16") else max(float(values.max()), 1)
         image = Image.fromarray((255 * values.clip(0, most) / most).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")

@@ -40,7 +40,7 @@ def photos_below(folder):
         seen.add(real)
         below[:] = [name for name in below if not name.startswith(".") and name not in OF_SYSTEMS]
         for path in (Path(base, name) for name in names):
-            if is_photo(path) and (path.is_file() or path.is_symlink()):
+            if is_photo(path) and (path.is_file() or not os.path.exists(path)):  # no pipes or devices
                 yield path
 
 
@@ -104,7 +104,10 @@ def _masks_of(folder, names):
     Raises:
         InputError: a mask would be that of several photos.
     """
-    pngs = sorted(path for path in folder.rglob("*") if path.suffix.lower() == ".png") if folder.is_dir() else []
+    pictures = sorted(photos_below(folder))
+    pngs = [path for path in pictures if path.suffix.lower() == ".png"]
+    if len(pngs) < len(pictures):
+        print(f"{len(pictures) - len(pngs)} of {count_of(pictures, 'picture')} in {folder} are no PNG, so no mask")
     there = {path.relative_to(folder).with_suffix("").as_posix(): path for path in pngs}
     found = {}
     for name in names:

@@ -25,7 +25,8 @@ def listing(root, skip):
     """Read the lists and the XML; masks are not opened.
 
     train.txt trains and val.txt tests, or trainval.txt and test.txt; lists of ImageSets/Segmentation go before Main.
-    Without lists a hash of its name puts every fifth photo into test. Photos of several classes have none.
+    Where there is only a list that tests, all other photos train. Without lists a hash of its name puts every fifth
+    photo into test. Photos of several classes have none.
 
     Raises:
         InputError: a listed photo is missing (unless skip), an XML file is damaged, or there are several years.
@@ -70,19 +71,24 @@ def _name(line, there):
 
 def _splits(folder, there):
     """dict name -> split of the lists; empty without any."""
-    for kind in ("Segmentation", "Main"):
-        for train, test in (("train", "val"), ("trainval", "test")):
-            lists = {"trainval": folder / kind / f"{train}.txt", "test": folder / kind / f"{test}.txt"}
-            if lists["trainval"].is_file():
-                named = {
-                    split: [_name(line.strip(), there) for line in files.read_text(path).splitlines() if line.strip()]
-                    for split, path in lists.items()
-                    if path.is_file()
-                }
-                if twice := sorted(set(named["trainval"]) & set(named.get("test", ()))):
-                    raise InputError(f"{few(twice)} in both {lists['trainval']} and {lists['test'].name}")
-                return {name: split for split, names in named.items() for name in names}
-    return {}
+    pairs = [
+        {"trainval": folder / kind / f"{train}.txt", "test": folder / kind / f"{test}.txt"}
+        for kind in ("Segmentation", "Main")
+        for train, test in (("train", "val"), ("trainval", "test"))
+    ]
+    found = [p for split in ("trainval", "test") for p in pairs if p[split].is_file()]
+    if not found:
+        return {}
+    named = {
+        split: [_name(line.strip(), there) for line in files.read_text(path).splitlines() if line.strip()]
+        for split, path in found[0].items()
+        if path.is_file()
+    }
+    if "trainval" not in named:
+        named["trainval"] = [name for name in there if name not in named["test"]]
+    if twice := sorted(set(named["trainval"]) & set(named.get("test", ()))):
+        raise InputError(f"{few(twice)} in both {found[0]['trainval']} and {found[0]['test'].name}")
+    return {name: split for split, names in named.items() for name in names}
 
 
 def _classes(path):
