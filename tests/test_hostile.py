@@ -118,6 +118,7 @@ def another_suffix(path):
 
 ODD_FILES = [
     (a_link_to_itself, "a link that leads to itself"),
+    (a_pipe, "a pipe or a device, no file"),
     (lambda path: path.write_bytes(b""), "not an image"),
     (lambda path: (path.unlink(), path.mkdir()), "it is a folder"),
     (lambda path: (path.unlink(), path.symlink_to(path.parent / "gone")), "unreadable"),
@@ -213,10 +214,10 @@ def test_annotation(tmp_path, text):
 # --- boxes ---
 
 BOXES = [
-    ("boxes.json", "", "is damaged"),
-    ("boxes.json", "[1]", "is damaged"),
-    ("boxes.json", "{", "is damaged"),
-    ("boxes.json", "[" * 100_000, "is damaged"),
+    ("boxes.json", "", "no COCO file of boxes"),
+    ("boxes.json", "[1]", "has a box"),
+    ("boxes.json", "{", "no COCO file of boxes"),
+    ("boxes.json", "[" * 100_000, "no COCO file of boxes"),
     ("boxes.json", "{}", "has a box"),
     ("boxes.json", '{"images": []}', "no COCO file of boxes"),
     ("boxes.json", '{"images": 5, "annotations": []}', "no COCO file of boxes"),
@@ -350,7 +351,7 @@ def test_checkpoint(tmp_path, content, line):
 
 @pytest.mark.parametrize("constants", [{"x": 1}, {"iterations": -1}, {"max_side": "9"}, {"iterations": float("nan")}])
 def test_dense_crf_of_a_checkpoint(constants):
-    with pytest.raises(InputError, match="dense CRF of the checkpoint is damaged"):
+    with pytest.raises(InputError, match="the dense CRF"):
         masks.refinement(masks.reading((1.0,)) | {"crf": constants})
 
 
@@ -440,6 +441,12 @@ def words_of(script, words):
 
 FOLDERS = [
     ("train_ccam/ensemble_masks.py", ["--scales", "0"], "at least 0.1"),
+    ("train_ccam/ensemble_masks.py", ["--bilateral-sxy", "0"], "bilateral_sxy is 0.0; expected above 0"),
+    ("train_ccam/ensemble_masks.py", ["--bilateral-compat", "-1"], "bilateral_compat is -1.0; expected at least 0"),
+    ("train_ccam/ensemble_masks.py", ["--members", "ccam"], "unknown init ''"),
+    ("train_ccam/evaluate_ccam.py", ["--init", "cats"], "unknown init 'cats'"),
+    ("train_classifier/evaluate_cam.py", ["--method", "cam_ecs", "--options", "delta=nan"], "'nan' is not a number"),
+    ("reproduce.py", ["--sheet", "mysheet"], "the name of a picture"),
     ("train_ccam/ensemble_masks.py", ["--scales", "nan"], "no finite number"),
     ("train_ccam/ensemble_masks.py", ["--scales", "1", "99"], "at most 8"),
     ("train_ccam/ensemble_masks.py", ["--threshold", "2"], "at most 1"),

@@ -31,11 +31,11 @@ def member(name, settings, photos):
     """The predictor of "<method> <init>", from its finished run."""
     name, _, init = name.partition(" ")
     method, variant = methods.get(name), {}
-    if method.STARTS_FROM == "classifier":
-        script = runs.find_script("train_classifier/train_classifier_{}.py", "pretrained", init=init)
-    elif method.STARTS_FROM == "class_specific_ccam":
+    if method.STARTS_FROM == "class_specific_ccam":
         script = runs.find_script("train_class_specific_ccam/train_ccam_on_{}.py", model=init)
     else:
+        script = runs.find_script("train_classifier/train_classifier_{}.py", "pretrained", init=init)
+    if method.STARTS_FROM == "ccam":
         script, variant = runs.find_script("train_ccam/train_{}.py", method=name), {"init": init}
     return method.predictor(settings, photos, runs.checkpoint(settings, script, **variant), scales=SCALES)
 

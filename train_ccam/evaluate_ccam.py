@@ -30,6 +30,7 @@ def main(settings):
     crf = DenseCRF(bilateral_srgb=BILATERAL_SRGB, bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     method = methods.get(METHOD, starts_from=["ccam"])
     photos = data.load(settings, test_only=TEST_ONLY)
+    runs.find_script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT)  # such a classifier is known
     start = runs.checkpoint(settings, runs.find_script("train_ccam/train_{}.py", method=METHOD), init=INIT)
     predict = method.predictor(settings, photos, start, scales=SCALES)
     recipes = masks.with_and_without_crf(crf if REFINE else None)

@@ -11,6 +11,7 @@ predictors instead.
 
 import importlib
 import inspect
+import math
 import pkgutil
 
 from src import InputError, check_choice
@@ -46,5 +47,7 @@ def predictor(method, settings, photos, start, *, scales, options=()):
         try:
             own[name] = float(value)
         except ValueError:
-            raise InputError(f"option {text!r}: {value!r} is not a number") from None
+            own[name] = math.nan
+        if not math.isfinite(own[name]):
+            raise InputError(f"option {text!r}: {value!r} is not a number")
     return method.predictor(settings, photos, start, scales=scales, **own)

@@ -4,7 +4,7 @@ Mean field on this project's permutohedral lattice, or, where it is installed, b
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from src import InputError, check_choice, compute
 from src.postprocessing.permutohedral import Lattice
 
 BACKENDS = ("lattice", "pydensecrf")
+MOST = 1e6  # of each constant
 UNSURE = 1e-4  # probabilities stay this far from 0 and 1, whose logarithms are not finite
 
 
@@ -26,7 +27,7 @@ class DenseCRF:
         backend: "lattice" runs on the CPU and on CUDA, several photos at once; "pydensecrf" on one core.
 
     Raises:
-        InputError: an unknown backend, or pydensecrf is not installed.
+        InputError: a width is not above 0, a weight below 0, an unknown backend, or pydensecrf is not installed.
     """
 
     gaussian_sxy: float = 3
@@ -39,6 +40,11 @@ class DenseCRF:
     backend: str = "lattice"
 
     def __post_init__(self):
+        for field in fields(self)[:-1]:
+            value, may_be_0 = getattr(self, field.name), field.name.endswith("compat")
+            if not (value > 0 or may_be_0 and value == 0) or value > MOST:
+                least = "at least" if may_be_0 else "above"
+                raise InputError(f"the dense CRF's {field.name} is {value}; expected {least} 0, at most {MOST:.0e}")
         check_choice("crf", self.backend, BACKENDS)
         if self.backend == "pydensecrf":
             _pydensecrf()
