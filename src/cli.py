@@ -94,6 +94,8 @@ def override(script, argv=None):
     experiment = parser.add_argument_group("this experiment")
     house = parser.add_argument_group("every script")
     for name, (default, note) in {**shared, **own}.items():
+        if name in ("DATA_ROOT", "RUNS_ROOT"):  # the defaults are the project's, from whichever directory
+            default = str(ROOT / default)
         if default == ():  # takes the words without a flag
             experiment.add_argument(name, nargs="+", metavar=name.lower(), help=note)
         else:
@@ -101,8 +103,8 @@ def override(script, argv=None):
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(parser.parse_args(argv)).items()}
     script.update({name: values[name] for name in own})
     settings = SimpleNamespace(**{name.lower(): values[name] for name in shared})
-    settings.data_root = _folder(settings.data_root, DATA_ROOT)
-    settings.runs_root = _folder(settings.runs_root, RUNS_ROOT)
+    settings.data_root = files.resolved(settings.data_root)
+    settings.runs_root = files.resolved(settings.runs_root)
     if settings.weights not in ("imagenet", "random"):  # a file is the same one for a stage started elsewhere
         settings.weights = str(files.resolved(settings.weights))
     settings.script = Path(script["__file__"]).resolve()
@@ -124,11 +126,6 @@ def _check_numbers(parser, name, values):
             parser.error(f"argument {flag}: {value} is no finite number")
         if name in LIMITS and not least <= value <= most:
             parser.error(f"argument {flag}: " + (f"at least {least}" if value < least else f"at most {most}"))
-
-
-def _folder(value, default):
-    """A default is relative to the project, so that scripts work from any directory; a given path to where we are."""
-    return ROOT / default if value == default else files.resolved(value)
 
 
 def run(main, script, argv=None):

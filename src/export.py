@@ -184,11 +184,20 @@ def _fill_voc(folder, items, classes):
     # One list: CVAT takes a photo that is in two lists twice. "train" is a name that torchvision knows.
     (base / "ImageSets" / "Segmentation" / "train.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
     lines = ["# label:color_rgb:parts:actions", "background:0,0,0::"]
-    for k, name in enumerate(classes, 1):
-        lines.append(f"{re.sub('[:#]', '_', name)}:{','.join(map(str, voc_colour(k)))}::")
+    for k, name in enumerate(_label_names(classes), 1):
+        lines.append(f"{name}:{','.join(map(str, voc_colour(k)))}::")
     (base / "labelmap.txt").write_text("\n".join(lines) + "\n", encoding="utf-8", errors="backslashreplace")
     with (folder / "photos.csv").open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file).writerows([("name", "photo"), *zip(names, [item.name for item in items], strict=True)])
+
+
+def _label_names(classes):
+    """The classes as labelmap.txt can hold them: one line each, none twice."""
+    found = []
+    for name in classes:
+        plain = re.sub(r"[:#\s]", lambda sign: " " if sign[0] == " " else "_", name)
+        found.append(f"{plain}_{len(found) + 1}" if plain in found else plain)
+    return found
 
 
 def _save_jpeg(photo, path):

@@ -1,4 +1,4 @@
-"""The mask of a photo, 0 and 255, without PyTorch: python example.py photo.jpg mask.png"""
+"""The mask of a photo of 8 bits, 0 and 255, without PyTorch: python example.py photo.jpg mask.png"""
 
 import json
 import sys

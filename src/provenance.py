@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torchvision
 
-from src import cli, compute, distributed
+from src import cli, compute, distributed, files
 
 
 def of_this_run():
@@ -33,6 +33,8 @@ def commit():
         return subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
+        if files.resolved(git("rev-parse", "--show-toplevel")) != cli.ROOT:
+            return ""
         changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)benchmarks/results")
         return git("describe", "--always") + ("+changes" if changes else "")
     except (OSError, subprocess.SubprocessError):

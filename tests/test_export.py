@@ -65,6 +65,11 @@ def test_coco_is_read_back_to_the_same_pixels(predicted, capsys):
             assert labels[top : top + height, left : left + width].sum() == labels.sum()
 
 
+def test_names_of_labels_are_one_line_each_and_none_twice():
+    found = export._label_names(["a b", "a\nb", "red#1", "red:1", "猫"])
+    assert found == ["a b", "a_b", "red_1", "red_1_4", "猫"]
+
+
 def test_torchvision_and_this_project_read_the_voc_folder(predicted, settings):
     folder = write("voc", predicted)
     photos, out = predicted

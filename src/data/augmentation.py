@@ -8,7 +8,7 @@ from src import compute, distributed
 
 
 def chunks(index, size):
-    """Split indices into nearly equal parts, none larger than `size`, so that no lone photo is left over."""
+    """Split indices into nearly equal parts, none larger than `size`: a lone one only where size is 1 or 2."""
     return np.array_split(index, -(-len(index) // size)) if len(index) else []
 
 

@@ -1,5 +1,7 @@
 """Curves, previews and the sheet that compares all methods. Colours are Okabe and Ito's, told apart by everyone."""
 
+import warnings
+
 import matplotlib
 
 matplotlib.use("Agg")  # no window is ever opened
@@ -13,6 +15,7 @@ from src.data.decoding import decode  # noqa: E402
 from src.postprocessing import masks  # noqa: E402
 
 PANEL = 512  # pixels of the longer side of a photo on a sheet
+SUFFIXES = (".png", ".jpg", ".svg", ".pdf")  # of figures
 BLUE, ORANGE, GREY = (0, 114, 178), (230, 159, 0), (150, 150, 150)
 
 
@@ -138,7 +141,9 @@ def spread(index, count):
 
 
 def _save(figure, path):
-    figure.tight_layout(pad=0.4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # names in scripts that the font lacks, or too long for their place
+        figure.tight_layout(pad=0.4)
     with files.writing(path) as file:
         figure.savefig(file, format=path.suffix[1:], dpi=110)
     plt.close(figure)
