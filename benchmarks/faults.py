@@ -207,6 +207,8 @@ def show(row):
 
 
 def main(_):
+    # A background job of a shell ignores Ctrl-C, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         drawn, bad = folder / "drawn", []

@@ -8,7 +8,6 @@ Writes: a list of photos and a runs root of its own for each case, <runs-root>/u
 """
 
 import copy
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +15,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 import numpy as np
 
-from src import InputError, cli, data, files, runs
+import experiments
+import reproduce
+from src import InputError, cli, data, files
 from src.report import results, tables
 
 EVERY = 8  # of the breeds in the order of their names one is left out: five of 37
@@ -35,17 +36,18 @@ def cases(photos):
 
 
 def run(settings, photos, case, unseen):
-    """Train the chain without a kind and score it on that kind; the runs root."""
+    """Train the segmenters without a kind and score them on that kind; the runs root."""
     root = Path(settings.runs_root) / f"unseen_{case}"
     lines = [f"{photos.names[i]} trainval\n" for i in photos.trainval if not unseen[i]]
     lines += [f"{photos.names[i]} test\n" for i in photos.test if unseen[i]]
     with files.writing(root / "photos.txt", "w", encoding="utf-8") as file:
         file.write("".join(lines))
     own = copy.copy(settings)
-    own.runs_root = root
-    words = [sys.executable, str(cli.ROOT / "reproduce.py"), *runs.arguments(own), "--ensemble-only",
-             "--photos", str(root / "photos.txt"), "--jobs", str(JOBS)]  # fmt: skip
-    subprocess.run(words, check=True)
+    own.runs_root, own.photos = root, {}
+    own.data_root = data.select(settings.data_root, root / "photos.txt", reproduce.MAX_SIDE, root / "photos")
+    data.load(own)
+    reproduce.JOBS = JOBS
+    reproduce.run_all(own, experiments.with_upstreams([name for name, _ in SEGMENTERS.values()]))
     return root
 
 
