@@ -6,6 +6,8 @@ SEED ?= 0
 DEMO = reproduce.py --runs-root runs/demo --data-root data/sample --backbone mobilenet_v2 \
 	--weights data/drawings-mobilenet_v2.pt --image-size 160 --short --test-only --jobs 2 --seed $(SEED) $(FLAGS)
 
+BOTH_CORES = -q -n 2 --dist loadfile --no-loadscope-reorder
+
 demo: .venv/installed
 	.venv/bin/python $(DEMO)
 
@@ -16,18 +18,18 @@ reproduce: .venv/installed
 	.venv/bin/python reproduce.py --seed $(SEED)
 
 test: .venv/installed-test
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(BOTH_CORES)
 
 test-oldest:
 	$(PYTHON) -m venv --clear .venv-oldest
 	sed -n 's/>=/==/p' requirements.txt requirements-optional.txt requirements-test.txt > .venv-oldest/requirements.txt
 	.venv-oldest/bin/pip install -q -r .venv-oldest/requirements.txt
-	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(BOTH_CORES)
 
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/pip install -q -r requirements-test.txt
-	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest $(BOTH_CORES)
 
 wheels: .venv/installed
 	for version in 3.10 3.11 3.12 3.13 3.14; do .venv/bin/pip install -q --dry-run --ignore-installed --target .venv/none \

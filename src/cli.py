@@ -160,6 +160,10 @@ def run(main, script, argv=None):
         if error.errno not in files.WRITING:
             raise
         sys.exit(_say(f"error: {error.filename or 'a file'}: {files.reason(error)}", 2))
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        sys.exit(_say("error: this network's BatchNorm cannot train on a lone photo; raise --batch-size", 2))
     except (MemoryError, RuntimeError) as error:
         if compute.is_out_of_memory(error):
             flag = "--batch-size" if "BATCH_SIZE" in script else "--image-size"

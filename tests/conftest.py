@@ -34,6 +34,8 @@ hypothesis.settings.register_profile("quick", max_examples=25, deadline=None)
 hypothesis.settings.register_profile("long", max_examples=20_000, deadline=None)
 hypothesis.settings.load_profile("quick")
 
+LONG = ("test_chain.py", "test_distributed.py", "test_tour.py")
+
 DRAWN = {"breeds": 4, "trainval": 3, "test": 2, "background": 4}  # photos of a breed in each split, scenes
 TRAINVAL, TEST = DRAWN["breeds"] * DRAWN["trainval"], DRAWN["breeds"] * DRAWN["test"]
 
@@ -46,6 +48,11 @@ def run_stage(script, experiment, seed=0):
     code, _, err = script(experiment.script, *variant, *experiment.flags, *tiny, "--no-amp", "--seed", seed)
     assert code == 0, f"{experiment.name}: {err}"
     return script.runs_root / experiment.name / f"seed{seed}"
+
+
+def pytest_collection_modifyitems(items):
+    """Long files come first, so that no worker is left alone with one of them at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
 
 
 def pytest_addoption(parser):

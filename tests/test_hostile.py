@@ -455,6 +455,8 @@ FOLDERS = [
     ("train_unet/predict.py", ["/nowhere.jpg"], "no such photo or folder|no finished segmenter"),
     ("train_unet/predict.py", ["/nowhere.jpg", "--checkpoint", "/dev/null"], "not a readable checkpoint|no such photo"),
     ("train_unet/score_masks.py", ["--masks", "/nowhere"], "no folder of masks"),
+    ("train_unet/train_on_gt.py", ["--segmenter", "deeplabv3_mobilenet_v3_large", "--size", "48", "--batch-size", "1",
+                                   "--epochs", "1"], "cannot train on a lone photo"),
 ]  # fmt: skip
 
 
