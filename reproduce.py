@@ -49,7 +49,7 @@ LEAST_SURE = 20  # of them to show
 EXPORT = ""  # coco or voc: the final masks of own photos for other tools as well, in the runs root
 JOBS = 1  # stages at once, each with its share of the cores
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
-OF_A_CHAIN = "data_root", "backbone", "weights", "image_size", "passes"  # settings that all its stages share
+OF_A_CHAIN = "data_root", "backbone", "weights", "image_size", "amp", "passes"  # settings that all its stages share
 
 
 def directory(settings, experiment):
