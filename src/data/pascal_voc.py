@@ -76,18 +76,18 @@ def _splits(folder, there):
         for kind in ("Segmentation", "Main")
         for train, test in (("train", "val"), ("trainval", "test"))
     ]
-    found = [p for split in ("trainval", "test") for p in pairs if p[split].is_file()]
-    if not found:
+    pair = next((p for split in ("trainval", "test") for p in pairs if p[split].is_file()), None)
+    if pair is None:
         return {}
     named = {
         split: [_name(line.strip(), there) for line in files.read_text(path).splitlines() if line.strip()]
-        for split, path in found[0].items()
+        for split, path in pair.items()
         if path.is_file()
     }
     if "trainval" not in named:
         named["trainval"] = [name for name in there if name not in named["test"]]
     if twice := sorted(set(named["trainval"]) & set(named.get("test", ()))):
-        raise InputError(f"{few(twice)} in both {found[0]['trainval']} and {found[0]['test'].name}")
+        raise InputError(f"{few(twice)} in both {pair['trainval']} and {pair['test'].name}")
     return {name: split for split, names in named.items() for name in names}
 
 
