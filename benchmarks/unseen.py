@@ -23,7 +23,11 @@ from src.report import results, tables
 EVERY = 8  # of the breeds in the order of their names one is left out: five of 37
 JOBS = 1  # stages at once
 SEEN = ""  # results folder of the chain that saw all kinds; empty: its runs are in the runs root
-SEGMENTERS = {"final masks": ("train_on_ensemble", "test_final"), "bound": ("train_on_ensemble_gt", "test")}
+SEGMENTERS = {
+    "final masks": ("train_on_ensemble", "test_final"),
+    "bound": ("train_on_ensemble_gt", "test"),
+    "bound + dCRF": ("train_on_ensemble_gt", "test_crf"),
+}
 
 
 def cases(photos):

@@ -34,7 +34,7 @@ def must_agree(settings, path, config, names, constants=None):
         InputError: it was made with others, of other photos or weights, or of a run that has been made anew since.
     """
     theirs = config["settings"] | config["constants"]
-    ours = {name: getattr(settings, name) for name in names} | _as_stored(constants or {})
+    ours = {name: getattr(settings, name) for name in names} | as_stored(constants or {})
     if "TEST_ONLY" in ours and not theirs.get("TEST_ONLY"):
         del ours["TEST_ONLY"]  # it has more than is asked for
     for name, value in ours.items():
@@ -54,6 +54,6 @@ def must_agree(settings, path, config, names, constants=None):
             raise InputError(f"{path} was made of an earlier {upstream}{AGAIN}")
 
 
-def _as_stored(constants):
-    """Constants as config.json gives them back."""
-    return json.loads(json.dumps(constants, default=str))
+def as_stored(values):
+    """Settings or constants as config.json gives them back."""
+    return json.loads(json.dumps(values, default=str))

@@ -196,9 +196,11 @@ def photos_in(inputs, out):
             found.append((Path(path.name), path))
         else:
             raise InputError(f"no such photo or folder: {path}")
-    found = list({(name, files.resolved(path)): (name, path) for name, path in reversed(found)}.values())[::-1]
-    stems, names = Counter(name.with_suffix("") for name, _ in found), {}
+    once = {}  # a photo that was found in two ways
     for name, path in found:
+        once.setdefault((name, files.resolved(path)), path)
+    stems, names = Counter(name.with_suffix("") for name, _ in once), {}
+    for (name, _), path in once.items():
         key = str(name if stems[name.with_suffix("")] > 1 else name.with_suffix(""))
         if names.setdefault(key, path) != path:
             raise InputError(f"{names[key]} and {path} would write the same mask; give their folders, or another --out")

@@ -2,7 +2,6 @@
 
 import copy
 import csv
-import json
 import re
 import shlex
 import sys
@@ -164,7 +163,7 @@ class Run:
         if (self.path / "config.json").exists():
             before = config_of(self.path)
             for part in ("settings", "constants"):
-                if before[part] != json.loads(json.dumps(config[part], default=str)):
+                if before[part] != agreement.as_stored(config[part]):
                     raise InputError(f"{self.path} is an unfinished run with other {part}; --overwrite runs it anew")
             if what := agreement.changed(settings, before):
                 raise InputError(f"{self.path} is an unfinished run of other {what}; --overwrite runs it anew")

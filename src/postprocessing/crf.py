@@ -4,7 +4,7 @@ Mean field on this project's permutohedral lattice, or, where it is installed, b
 """
 
 import functools
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -40,12 +40,12 @@ class DenseCRF:
     backend: str = "lattice"
 
     def __post_init__(self):
-        for field in fields(self)[:-1]:
-            value, may_be_0 = getattr(self, field.name), field.name.endswith("compat")
-            if not (value > 0 or may_be_0 and value == 0) or value > MOST:
-                least = "at least" if may_be_0 else "above"
-                raise InputError(f"the dense CRF's {field.name} is {value}; expected {least} 0, at most {MOST:.0e}")
         check_choice("crf", self.backend, BACKENDS)
+        for name, value in vars(self).items():
+            if name.endswith("compat") and not 0 <= value <= MOST:
+                raise InputError(f"the dense CRF's {name} is {value}; expected at least 0, at most {MOST:.0e}")
+            if not name.endswith(("compat", "backend")) and not 0 < value <= MOST:
+                raise InputError(f"the dense CRF's {name} is {value}; expected above 0, at most {MOST:.0e}")
         if self.backend == "pydensecrf":
             _pydensecrf()
 
