@@ -70,8 +70,12 @@ def constants_of(settings, experiment):
     return cli.override(runpy.run_path(path, run_name="constants"), flags).constants
 
 
-def run_all(settings, chain):
-    """Run what is not finished, with one bar over all stages and a line for each that ends."""
+def run_all(settings, chain, expected=None):
+    """Run what is not finished, with one bar over all stages and a line for each that ends.
+
+    `expected` are their seconds by name; those of the demo if they are not known.
+    """
+    expected = expected or {e.name: e.cost for e in chain}
     if not VERBOSE:
         os.environ["TQDM_DISABLE"] = "1"  # the stages' own bars
     if settings.overwrite:  # now, so that without it the same command goes on
@@ -86,10 +90,10 @@ def run_all(settings, chain):
     stages_of = {e.name: (e.reads, arguments(settings, e)) for e in chain}
     again = "without --overwrite the same command" if settings.overwrite else "the same command"
     ended = runner.run(stages_of, set(before), jobs=JOBS, verbose=VERBOSE, again=again)
-    ahead, spent, cost = sum(e.cost for e in chain if e.name not in before), 0.0, 0
+    ahead, spent, cost = sum(expected[e.name] for e in chain if e.name not in before), 0.0, 0.0
     bar = tqdm(total=ahead, disable=None, leave=False, bar_format="{percentage:3.0f} %|{bar}| {desc}")
     for number, name in enumerate(itertools.chain(before, ended), 1):
-        path, own = directory(settings, of_names[name]), of_names[name].cost
+        path, own = directory(settings, of_names[name]), expected[name]
         seconds, took = runs.summary_of(path)["seconds"], "finished before"
         spent, cost = spent + seconds / JOBS, cost + own
         if number > len(before):
@@ -180,7 +184,7 @@ def write_page(settings, photos, chain, shown, choice, columns, lead, sections):
     methods, folders = zip(*columns, strict=True)
     words = {
         "lead": lead,
-        "choice": f"{len(shown)} {choice}",
+        "choice": choice,
         "certainty": "the IoU of the first masks and the final ones",
         "map": f"the share of the {len(methods)} methods that find the subject there",
     }
@@ -192,7 +196,7 @@ def write_page(settings, photos, chain, shown, choice, columns, lead, sections):
 
 
 def own_chain(settings, photos):
-    """The experiments for own photos; trainings as long as their number wants."""
+    """The experiments for own photos, trainings as long as their number wants; and dict name -> expected seconds."""
     every = set(photos.breeds[photos.trainval]) == set(range(len(photos.breed_names)))
     classes = len(photos.breed_names) if every and (photos.breeds >= 0).all() else 0
     if not settings.passes:  # a power of two, so that a few photos more do not change it
@@ -200,12 +204,16 @@ def own_chain(settings, photos):
     masks.check_truths(photos)
     scenes = layouts.has_scenes(photos.root)
     chain = experiments.own(classes, scenes, QUICK, SUPERVISION == "boxes")
+    names = [e.name for e in chain]
     ahead = [e.name for e in chain if not runs.finished(directory(settings, e))]
     members, rounds = len(chain[-2].reads), experiments.QUICK_ROUNDS if QUICK else experiments.OWN_ROUNDS
-    seconds = expected_time.of_own_chain(settings, photos, ahead, members, rounds)
-    print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out, --passes {settings.passes:g}, "
-          f"about {max(1, seconds / 60):.0f} min, into {settings.runs_root}", flush=True)  # fmt: skip
-    return chain
+    expected, left = dict.fromkeys(names, 0), "all stages finished before"
+    if ahead:
+        expected = expected_time.of_own_chain(settings, photos, names, members, rounds)
+        left = f"about {max(1, sum(expected[name] for name in ahead) / 60):.0f} min"
+    print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out; {settings.passes:g} times the "
+          f"usual passes (--passes), {left}, into {settings.runs_root}", flush=True)  # fmt: skip
+    return chain, expected
 
 
 def say_result(settings, photos, chain):
@@ -224,11 +232,12 @@ def say_result(settings, photos, chain):
     if not photos.has_truths():
         print("no masks of yours are there to score against: how good these are, only your eyes can tell")
     shown = index[sure.argsort(kind="stable")[: page.MOST]]
-    lead = f"Learnt from {len(photos.trainval)} photos and no mask: {settings.backbone}, {settings.image_size} px."
+    learnt = f"{len(photos.trainval)} photos, {'their boxes' if SUPERVISION == 'boxes' else 'their labels'} and no mask"
+    lead = f"Learnt from {learnt}: {settings.backbone}, {settings.image_size} px, seed {settings.seed}."
     sections = {"Stages": stages(settings, chain), "Cost of each stage": costs(settings, photos, chain)}
-    choice = f"of {len(index)} photos, the least certain"
+    choice = page.choice(shown, index, "the least certain")
     write_page(settings, photos, chain, shown, choice, columns, lead, sections)
-    print(f"next: python train_unet/predict.py NEW_PHOTOS --run {last}", flush=True)
+    print(f"next: python {runs.from_here('train_unet/predict.py')} NEW_PHOTOS --run {last}", flush=True)
 
 
 def say_tables(settings, photos, chain, minutes):
@@ -248,7 +257,8 @@ def say_tables(settings, photos, chain, minutes):
     beside = tables.beside_published(results.of_runs(settings.runs_root), published)
     sections["Tables"] += f"\n{beside}"
     columns = columns_of(settings, chain, experiments.GALLERY)
-    shown, choice = pictures.spread(index, page.MOST), f"of {len(index)} photos, evenly spread"
+    shown = pictures.spread(index, page.MOST)
+    choice = page.choice(shown, index, "evenly spread")
     write_page(settings, photos, chain, shown, choice, columns, words, sections)
 
 
@@ -268,9 +278,9 @@ def main(settings):
     photos = data.load(settings)
     check_choice("supervision", SUPERVISION, SUPERVISIONS)
     if own:
-        chain = own_chain(settings, photos)
+        chain, expected = own_chain(settings, photos)
     else:
-        settings.passes = settings.passes or cli.PASSES
+        settings.passes, expected = settings.passes or cli.PASSES, None
         chain = experiments.chain(
             photos.has_truths(), ensemble_only=ENSEMBLE_ONLY, ablations=ABLATIONS, boxes=SUPERVISION == "boxes"
         )
@@ -280,7 +290,7 @@ def main(settings):
     if own:  # finished stages of other boxes are refused
         data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
     start = time.monotonic()
-    run_all(settings, chain)
+    run_all(settings, chain, expected)
     if own:
         say_result(settings, photos, chain)
         return

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from src import compute, data, maps, prediction, training
+from src import compute, data, maps, predicted, prediction, training
 from src.data.decoding import decode
 from src.drawings import painter
 from src.methods import cam, cam_ecs, ccam
@@ -238,7 +238,7 @@ def predict(fast, size=(500, 375)):
             network = network.to(compute.device()).eval()
             return lambda: plainly(network), BATCH
         segmenter, photos = prediction.Segmenter(network, SIDE, reading, fast), {path.stem: path for path in paths}
-        return lambda: list(prediction.write_masks(segmenter, photos, folder)), BATCH
+        return lambda: list(predicted.write_masks(segmenter, photos, folder)), BATCH
 
     return way
 

@@ -20,23 +20,25 @@ MASKS = 5.0  # scale 1.25 and its mirror image, the way up included
 
 
 def of_own_chain(settings, photos, names, members, rounds):
-    """Seconds for the stages of experiments.own.
+    """Seconds for each of the stages of experiments.own.
 
     Args:
-        names: of the stages that are not finished.
-        members, rounds: of the ensemble and the segmenter.
+        names: of the stages. members, rounds: of the ensemble and the segmenter.
+
+    Returns:
+        dict name -> seconds.
     """
     forward, refine = _measure(settings, photos)
     some, every = len(photos.trainval) * forward, len(photos.trainval) + len(photos.test)
-    total = 0.0
+    found = {}
     for name in names:
         if "ensemble" not in name:
-            total += some * (CLASSIFIER * settings.passes if "classifier" in name else CCAM)
+            found[name] = some * (CLASSIFIER * settings.passes if "classifier" in name else CCAM)
         elif "masks" in name:
-            total += every * (members * MAPS * forward + refine)
+            found[name] = every * (members * MAPS * forward + refine)
         else:
-            total += rounds * (some * SEGMENTER * settings.passes + every * (MASKS * forward + refine))
-    return total
+            found[name] = rounds * (some * SEGMENTER * settings.passes + every * (MASKS * forward + refine))
+    return found
 
 
 @torch.inference_mode()
@@ -45,11 +47,13 @@ def _measure(settings, photos):
     index = np.resize(photos.trainval, BATCH)
     model = compute.to_device(classifiers.pretrained(settings)).eval()
     images = compute.normalise(photos.batch(index))
-    for _ in range(2):  # the first warms up
+    took = []
+    for _ in range(4):  # the first warms up, and other programs may disturb one
         start = time.perf_counter()
         with compute.autocast(settings):
             compute.to_numpy(model(images).float())
-        forward = (time.perf_counter() - start) / BATCH
+        took.append((time.perf_counter() - start) / BATCH)
+    forward = sorted(took)[1]
     picture = decoding.decode(photos.paths[index[0]], max_side=crf.DenseCRF.max_side)
     start = time.perf_counter()
     crf.refine([picture], [picture[..., 0] / 255], crf.DenseCRF())

@@ -3,13 +3,14 @@
 import csv
 import re
 import shutil
+import sys
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image
 
-from src import InputError, check_choice, compute, files
+from src import InputError, check_choice, compute, few, files
 from src.data import decoding, folders
 from src.postprocessing import masks
 
@@ -59,15 +60,18 @@ def categories(names):
 
 
 def of_predictions(photos, folder):
-    """Items of those photos that have a mask in a folder; their `categories` are their folders.
+    """Items of those photos that have a mask in a folder; their `categories` are their folders, or it says why not.
 
     Args:
-        photos: dict name -> path of the photo, of prediction.photos_in. folder: Path; masks are <name>.png in it.
+        photos: dict name -> path of the photo, of predicted.photos_in. folder: Path; masks are <name>.png in it.
     """
+    there = [name for name in photos if (folder / f"{name}.png").is_file()]
+    loose = [name for name in there if len(PurePath(name).parts) == 1]
+    if 0 < len(loose) < len(there):
+        print(f"one category for all: {few(loose)} in no folder of a class", file=sys.stderr)
     return [
         Item(PurePath(name).with_name(photos[name].name).as_posix(), photos[name], folder / f"{name}.png", category)
-        for name, category in categories(photos).items()
-        if (folder / f"{name}.png").is_file()
+        for name, category in categories(there).items()
     ]
 
 

@@ -2,18 +2,18 @@
 
 from src import InputError, files, locks
 
-BESIDE = {"masks": ("overlays/{}.jpg", "cutouts/{}.png", "maps/{}.png")}  # folder -> what else is made of a photo
+BESIDE = {"overlays": "overlays/{}.jpg", "cutouts": "cutouts/{}.png", "maps": "maps/{}.png"}  # made with a mask
 
 
-def note(out, folder, suffix, photos, checkpoint, fast):
+def note(out, folder, suffix, photos, checkpoint, fast, beside=()):
     """Note in <out>/made_of.json what the files of a folder are made of, and with what; lock <out> for this process.
 
     Args:
-        out: Path. folder: its name in `out`. suffix: of its files. photos: dict of `prediction.photos_in`.
-        checkpoint, fast: what they are made with.
+        out: Path. folder: its name in `out`. suffix: of its files. photos: dict of `predicted.photos_in`.
+        checkpoint, fast: what they are made with. beside: names in BESIDE of what is asked for beside the file.
 
     Returns:
-        Those of the photos whose file is not there yet; the files of a photo that has changed are removed.
+        Those of the photos of which something is not there yet; the files of a photo that has changed are removed.
 
     Raises:
         InputError: a file is there, but of another photo, or was made in another way; another process writes there.
@@ -37,10 +37,10 @@ def note(out, folder, suffix, photos, checkpoint, fast):
         if written.exists() and paths.get(name, source["path"]) != source["path"]:
             raise InputError(f"{written} is of {paths[name]}; give another --out")
         if written.exists() and photo.exists() and sources.get(name, source) != source:
-            for beside in BESIDE.get(folder, ()):
-                (out / beside.format(name)).unlink(missing_ok=True)
+            for place in BESIDE.values() if folder == "masks" else ():
+                (out / place.format(name)).unlink(missing_ok=True)
             written.unlink()
-        if not written.exists():
+        if not written.exists() or not all((out / BESIDE[what].format(name)).exists() for what in beside):
             ahead[name] = photo
         sources[name] = source
     known[folder] = {"how": how, "photos": sources}

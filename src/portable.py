@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from src import InputError, compute, files, maps, prediction
@@ -19,21 +20,23 @@ class Probability(nn.Module):
     """(N, 3, S, S) normalised photos to the probability of the subject, (N, S, S) in [0, 1].
 
     Args:
-        network: of models.segmenters.
+        network: of models.segmenters. side: in pixels at which it sees the photos.
     """
 
-    def __init__(self, network):
+    def __init__(self, network, side):
         super().__init__()
-        self.network = network
+        self.network, self.side = network, side
 
     def forward(self, photos):
-        return self.network(photos).softmax(1)[:, 1]
+        size = photos.shape[-2:]
+        scaled = F.interpolate(photos, (self.side, self.side), mode="bilinear", antialias=self.side < size[0])
+        return F.interpolate(self.network(scaled).softmax(1)[:, 1:], size, mode="bilinear")[:, 0]
 
 
 def write(checkpoint, folder):
     """Write segmenter.onnx, segmenter.pt2, segmenter.json and example.py into a folder, whole or not at all.
 
-    The batch is of any size, the photos have the side that `prediction.load(fast=True)` shows the network.
+    The batch is of any size, the photos have the side that the network was trained at.
 
     Args:
         checkpoint: path of a segmenter's checkpoint. folder: Path; an earlier export there is replaced.
@@ -43,10 +46,10 @@ def write(checkpoint, folder):
     """
     _check_packages()
     network, size, reading = segmenters.load(checkpoint)
-    side = maps.scaled_side(size, reading["scales"][0])
+    seen = maps.scaled_side(size, reading["scales"][0])
     with files.replacing(folder, "segmenter.json") as part:
-        _write_programs(Probability(network).eval(), side, part)
-        files.write_json(part / "segmenter.json", description(side, reading))
+        _write_programs(Probability(network, seen).eval(), size, part)
+        files.write_json(part / "segmenter.json", description(size, reading))
         shutil.copyfile(EXAMPLE, part / "example.py")
 
 
@@ -72,7 +75,7 @@ def description(side, reading):
         "input": {
             "name": "photos", "shape": ["batch", 3, side, side], "dtype": "float32",
             "layout": "NCHW", "channels": "RGB", "mean": compute.MEAN, "std": compute.STD,
-            "steps": ["turn the photo upright by its EXIF tag", "RGB, 8 bits a channel",
+            "steps": ["turn the photo upright by its EXIF tag", "RGB, 8 bits a channel (16-bit greys / 257)",
                       f"squash to {side} x {side}, bilinear over the whole area that a pixel comes from (Pillow's "
                       "BILINEAR; OpenCV's INTER_LINEAR skips pixels)", "(value / 255 - mean) / std"],
         },

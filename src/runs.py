@@ -2,6 +2,7 @@
 
 import copy
 import csv
+import os
 import re
 import shlex
 import sys
@@ -52,7 +53,15 @@ def find_script(pattern, without=None, **choice):
 
 def command(settings, script, **variant):
     """The command line that makes a stage, to be copied by the reader."""
-    return shlex.join(["python", str(script), *arguments(settings, **variant)])
+    return shlex.join(["python", from_here(script), *arguments(settings, **variant)])
+
+
+def from_here(script):
+    """Path of a script as it is called from the current directory."""
+    try:
+        return os.path.relpath(cli.ROOT / script)
+    except OSError:  # the current directory is gone
+        return str(cli.ROOT / script)
 
 
 def arguments(settings, **variant):

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torchvision.datasets import VOCSegmentation
 
-from src import InputError, data, export, prediction
+from src import InputError, data, export, predicted
 from src.models import segmenters
 from src.postprocessing import masks
 
@@ -23,7 +23,7 @@ def coco():
 
 
 @pytest.fixture
-def predicted(tmp_path):
+def made(tmp_path):
     """Photos of classes with awkward names, and a mask of each; (photos, folder of what is written)."""
     root, out, random = tmp_path / "my photos", tmp_path / "out", np.random.default_rng(0)
     turned = Image.Exif()
@@ -34,7 +34,7 @@ def predicted(tmp_path):
         width, height = 40 + number, 30
         options = {"exif": turned} if "turned" in name else {}
         Image.fromarray(random.integers(0, 255, (height, width, 3), np.uint8)).save(path, **options)
-    photos = prediction.photos_in([root], out)
+    photos = predicted.photos_in([root], out)
     for name, path in photos.items():
         shape = np.array(Image.open(path)).shape[:2]
         labels = random.integers(0, 2, shape[::-1] if "turned" in name else shape).astype(np.uint8)
@@ -42,14 +42,14 @@ def predicted(tmp_path):
     return photos, out
 
 
-def write(kind, predicted):
-    photos, out = predicted
+def write(kind, made):
+    photos, out = made
     return export.write(kind, out, export.of_predictions(photos, out / "masks"))
 
 
-def test_coco_is_read_back_to_the_same_pixels(predicted, capsys):
-    found = coco().COCO(write("coco", predicted))
-    photos, out = predicted
+def test_coco_is_read_back_to_the_same_pixels(made, capsys):
+    found = coco().COCO(write("coco", made))
+    photos, out = made
     assert sorted(image["file_name"] for image in found.imgs.values()) == sorted(NAMES)
     assert {c["id"]: c["name"] for c in found.loadCats(found.getCatIds())} == {1: "mugs", 2: "tea pots", 3: "tea_pots"}
     assert min(found.imgs) == min(found.anns) == 1 and len(found.anns) == len(NAMES) - 1
@@ -70,9 +70,9 @@ def test_names_of_labels_are_one_line_each_and_none_twice():
     assert found == ["a b", "a_b", "red_1", "red_1_4", "猫"]
 
 
-def test_torchvision_and_this_project_read_the_voc_folder(predicted, settings):
-    folder = write("voc", predicted)
-    photos, out = predicted
+def test_torchvision_and_this_project_read_the_voc_folder(made, settings):
+    folder = write("voc", made)
+    photos, out = made
     base = folder / "VOCdevkit" / "VOC2012"
     with (folder / "photos.csv").open(newline="", encoding="utf-8") as file:
         own = {row["photo"]: row["name"] for row in csv.DictReader(file)}
@@ -103,15 +103,15 @@ def test_torchvision_and_this_project_read_the_voc_folder(predicted, settings):
 
 
 @pytest.mark.parametrize("kind", export.KINDS)
-def test_an_export_is_replaced_only_as_a_whole(predicted, kind):
+def test_an_export_is_replaced_only_as_a_whole(made, kind):
     coco()
-    photos, out = predicted
-    folder = write(kind, predicted)
+    photos, out = made
+    folder = write(kind, made)
     before = {path: path.read_bytes() for path in [folder, *folder.rglob("*")] if path.is_file()}
     last = list(photos)[-1]
     masks.save(out / "masks" / f"{last}.png", np.ones((3, 3), np.uint8))
     with pytest.raises(InputError, match="is 3 x 3 pixels, not 4. x 30 as its photo"):
-        write(kind, predicted)
+        write(kind, made)
     assert {path: path.read_bytes() for path in [folder, *folder.rglob("*")] if path.is_file()} == before
     assert not list(out.glob("*.part"))
     (out / "masks" / f"{last}.png").unlink()
@@ -119,14 +119,14 @@ def test_an_export_is_replaced_only_as_a_whole(predicted, kind):
     for path in mine:
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    write(kind, predicted)
+    write(kind, made)
     assert all(path.exists() for path in mine), "an export takes the place of its own files alone"
     assert not [*out.rglob(".part"), *out.rglob("*.old/VOCdevkit")]
     if kind == "voc":
         assert len(list(folder.rglob("*.jpg"))) == len(NAMES) - 1
         (folder / "photos.csv").unlink()
         with pytest.raises(InputError, match="in the way"):
-            write(kind, predicted)
+            write(kind, made)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ ORDER = (
     "src", "src.metrics", "src.maps", "src.files", "src.locks", "src.manifest", "src.checkpoints", "src.distributed",
     "src.compute", "src.runner", "src.cli", "src.provenance", "src.agreement", "src.runs", "src.drawings", "src.data",
     "src.models", "src.postprocessing", "src.report", "src.expected_time", "src.scoring", "src.training", "src.methods",
-    "src.export", "src.prediction", "src.portable", "experiments", "scripts", "reproduce", "benchmarks",
+    "src.export", "src.prediction", "src.predicted", "src.portable", "experiments", "scripts", "reproduce",
+    "benchmarks",
 )  # fmt: skip
 FILES = sorted(p.relative_to(ROOT).as_posix() for folder in ("src", "train_*", "benchmarks")
                for p in ROOT.glob(f"{folder}/**/*.py")) + ["experiments.py", "reproduce.py"]  # fmt: skip

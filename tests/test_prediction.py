@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT
-from src import InputError, files, locks, metrics, prediction
+from src import InputError, files, locks, metrics, predicted, prediction
 from src.models import segmenters
 from src.postprocessing import guided, masks
 from src.postprocessing.crf import DenseCRF
@@ -130,7 +130,8 @@ def test_masks_stay_while_their_photos_are_out_of_reach(script, checkpoint, tmp_
     assert code == 0 and "0 photos to do, 1 done before" in err and (out / "masks" / "a.png").exists()
 
 
-def test_the_page_has_the_photos_of_earlier_calls_last(script, checkpoint, tmp_path):
+def test_what_an_earlier_call_was_not_asked_for_is_made(script, checkpoint, tmp_path):
+    """The page needs maps to say how certain masks are; a later call may ask for pictures, too."""
     root, out = tmp_path / "photos", tmp_path / "out"
     flags = (root, "--out", out, "--checkpoint", checkpoint, "--fast", "--no-pictures")
     draw(root / "earlier.jpg")
@@ -139,10 +140,16 @@ def test_the_page_has_the_photos_of_earlier_calls_last(script, checkpoint, tmp_p
     code, text, err = predict(script, *flags, "--report", "--json")
     assert code == 0 and f"report: {out / 'report.html'}" in err
     page = (out / "report.html").read_text(encoding="utf-8")
-    later, earlier = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["cards"]
-    assert (later["name"], later["kind"]) == ("deep/later", "deep") and earlier["name"] == "earlier"
-    assert later["sure"] == pytest.approx(100 * json.loads(text)["certainty"], abs=1) and earlier["sure"] is None
-    assert later["map"].startswith("data:image/jpeg") and earlier["map"] is None and later["iou"] is None
+    cards = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["cards"]
+    lines = sorted(map(json.loads, text.splitlines()), key=lambda line: line["certainty"])
+    assert {(card["name"], card["kind"]) for card in cards} == {("deep/later", "deep"), ("earlier", "")}
+    for card, line in zip(cards, lines, strict=True):
+        assert line["photo"].endswith(f"{card['name']}.jpg") and card["iou"] is None
+        assert card["sure"] == pytest.approx(100 * line["certainty"], abs=2) and card["map"].startswith("data:image")
+    code, _, err = predict(script, *flags[:-1])
+    assert code == 0 and "2 photos to do, 0 done before" in err and (out / "cutouts" / "deep" / "later.png").exists()
+    code, _, err = predict(script, *flags[:-1], "--report")
+    assert code == 0 and "0 photos to do, 2 done before" in err
 
 
 def test_the_newest_weakly_trained_segmenter_is_taken(script, checkpoint, tmp_path):
@@ -165,18 +172,20 @@ def test_the_newest_weakly_trained_segmenter_is_taken(script, checkpoint, tmp_pa
 )
 def test_nothing_to_do_is_one_line(tmp_path, names, line):
     with pytest.raises(InputError, match=line):
-        prediction.photos_in([tmp_path / name for name in names] or [tmp_path], tmp_path / "out")
+        predicted.photos_in([tmp_path / name for name in names] or [tmp_path], tmp_path / "out")
 
 
 def test_photos_that_differ_in_their_suffix_keep_it(tmp_path):
     for name in ("x/a.jpg", "x/a.png", "y/a.jpg"):
         draw(tmp_path / name)
-    found = prediction.photos_in([tmp_path / "x", tmp_path / "y"], tmp_path / "x" / "out")
+    found = predicted.photos_in([tmp_path / "x", tmp_path / "y"], tmp_path / "x" / "out")
     assert sorted(found) == ["x/a.jpg", "x/a.png", "y/a"]
     with pytest.raises(InputError, match="would write the same mask"):
-        prediction.photos_in([tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"], tmp_path / "out")
+        predicted.photos_in([tmp_path / "x" / "a.jpg", tmp_path / "y" / "a.jpg"], tmp_path / "out")
     (tmp_path / "z").symlink_to(tmp_path / "y")  # the same photo by two ways
-    assert list(prediction.photos_in([tmp_path / "y" / "a.jpg", tmp_path / "z" / "a.jpg"], tmp_path / "out")) == ["a"]
+    for names, once in (("y/a.jpg z/a.jpg", ["a"]), ("y y/a.jpg y/../z", ["a"]), ("x/a.png x", ["a.png", "a.jpg"])):
+        found = predicted.photos_in([tmp_path / name for name in names.split()], tmp_path / "out")
+        assert list(found) == once
 
 
 def test_two_calls_into_one_folder(script, checkpoint, tmp_path, monkeypatch):
@@ -197,13 +206,23 @@ def test_two_calls_into_one_folder(script, checkpoint, tmp_path, monkeypatch):
 
 
 def test_three_lines_of_python(checkpoint):
-    segmenter = prediction.load(checkpoint)
+    segmenter = prediction.load(checkpoint.parent)
     images = [Image.new("RGB", (60, 40), "white"), Image.new("L", (30, 50))]
     found = segmenter(images)
     assert [mask.shape for mask in found] == [(40, 60), (50, 30)] and found[0].dtype == bool
     assert (segmenter(images[0]) == found[0]).all()
     batch = torch.randint(0, 255, (2, 3, 48, 48), dtype=torch.uint8)
     assert [mask.shape for mask in segmenter(batch)] == [(48, 48), (48, 48)] and segmenter([]) == []
+    for odd in ("photo.jpg", np.zeros((40, 60, 3), np.uint8), batch.float(), batch[0], [batch[0]]):
+        with pytest.raises(TypeError, match="expected a PIL image, a list of them, or a uint8 tensor"):
+            segmenter(odd)
+
+
+def test_python_and_the_script_make_the_same_mask_of_a_large_photo(script, checkpoint, tmp_path):
+    photo, out = draw(tmp_path / "a.png", size=(1400, 900)), tmp_path / "out"
+    assert predict(script, photo, "--out", out, "--checkpoint", checkpoint, "--no-amp")[0] == 0
+    mask = prediction.load(checkpoint, amp=False)(Image.open(photo))
+    assert (mask == (masks.read(out / "masks" / "a.png") == 1)).all() and mask.shape == (900, 1400)
 
 
 def test_the_outline_of_a_large_photo_follows_its_edges():

@@ -108,7 +108,9 @@ def test_filter_order_keys_and_two_methods(written, browser):
     choose(window, "beside", "perfect")
     assert all("| 100" in text for text in shown(window))
     frame = window.find_element("css selector", ".frame")
-    assert len(frame.find_elements("css selector", ".pane")) == 2
+    assert [title.text for title in frame.find_elements("css selector", ".pane b")] == ["cut", "perfect"]
+    press(window, "3")  # no choice of the select begins with it
+    assert ": mask," in frame.get_attribute("aria-label") and window.find_element("id", "status").text.endswith("mask")
     choose(window, "beside", "nothing")
     window.find_element("id", "gallery").click()
     seen = {}

@@ -4,7 +4,7 @@ Run:    python train_unet/predict.py photo.jpg folder/ --out predicted
 Reads:  a segmenter: --checkpoint, that of --run, or the newest below --runs-root that learned without ground truth
 Writes: <out>/masks/<name>.png (0 background, 1 subject), overlays/<name>.jpg and cutouts/<name>.png; with --report
         report.html and the maps/ that it shows; with --export coco/ or voc/; with --cam CLASS cams/<class>/ alone
-Photos that have their mask in <out> already are passed over. A broken photo is named, and the exit code is then 1.
+Photos that have all this in <out> already are passed over. A broken photo is named, and the exit code is then 1.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, compute, count_of, export, files, manifest, prediction
+from src import cli, compute, count_of, export, files, manifest, predicted, prediction
 from src.report import page
 
 PHOTOS = ()  # photos, and folders whose photos are looked for in subfolders, too
@@ -24,14 +24,14 @@ CLASSIFIER = ""  # run directory of a classifier; empty: the newest beside the s
 CAM = ""  # in place of masks: heat maps of this class
 FAST = False  # one scale, no mirror image, no dense CRF
 PICTURES = True  # overlays and cut-outs, too
-JSON = False  # print a line of JSON a photo: size, share and box of the subject, certainty; class and score, if known
+JSON = False  # print a line of JSON for each photo done now: size, area, box, certainty; class and score, if known
 EXPORT = ""  # coco or voc: all masks for other tools as well; folders of photos are their classes
 REPORT = False  # one page to look through the masks, the least certain first
 
 
 def main(settings):
     out, root = files.resolved(OUT), Path(settings.runs_root)
-    photos = prediction.photos_in([Path(name) for name in PHOTOS], out)
+    photos = predicted.photos_in([Path(name) for name in PHOTOS], out)
     if EXPORT:
         export.check(EXPORT, photos)
     folder, suffix = (f"cams/{CAM}", ".jpg") if CAM else ("masks", ".png")
@@ -39,14 +39,15 @@ def main(settings):
         checkpoint = prediction.find_classifier(root, CLASSIFIER, RUN, CHECKPOINT)
         recogniser = prediction.Recogniser(checkpoint, settings.amp, knows=CAM)
         ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST)
-        written = prediction.write_heat(recogniser, CAM, ahead, out)
+        written = predicted.write_heat(recogniser, CAM, ahead, out)
     else:
         checkpoint = prediction.find_segmenter(root, RUN, CHECKPOINT)
         segmenter = prediction.load(checkpoint, fast=FAST, amp=settings.amp)
         recogniser = prediction.beside(checkpoint, CLASSIFIER, settings.amp) if JSON else None
-        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST)
+        beside = (["overlays", "cutouts"] if PICTURES else []) + (["maps"] if REPORT else [])
+        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST, beside)
         how = {"recogniser": recogniser, "with_pictures": PICTURES, "with_maps": REPORT}
-        written = prediction.write_masks(segmenter, ahead, out, **how)
+        written = predicted.write_masks(segmenter, ahead, out, **how)
     before = len(photos) - len(ahead)
     print(f"{count_of(ahead, 'photo')} to do, {before} done before, with {checkpoint}", file=sys.stderr)
     done = 0

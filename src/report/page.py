@@ -10,6 +10,7 @@ from PIL import Image
 
 from src import compute, count_of, files, metrics
 from src.data.decoding import decode
+from src.data.folders import SPLITS
 from src.postprocessing import masks
 
 MOST = 300  # photos of a gallery
@@ -46,8 +47,8 @@ def write_of_files(photos, out, lead):
     """Write <out>/report.html of photos without a data root: the MOST least certain of those that have a mask.
 
     Args:
-        photos: dict name -> path, of prediction.photos_in. Their folders are their classes.
-        out: Path with masks/<name>.png and, of the photos whose certainty is known, maps/<name>.png.
+        photos: dict name -> path, of predicted.photos_in. Their first folders are their classes.
+        out: Path with masks/<name>.png and maps/<name>.png.
         lead: what these masks are.
 
     Returns:
@@ -55,28 +56,40 @@ def write_of_files(photos, out, lead):
     """
     found = []
     for name, path in photos.items():
-        if (out / "masks" / f"{name}.png").is_file():
-            heat = out / "maps" / f"{name}.png"
-            prob = masks.read(heat) / 255 if heat.is_file() else None
-            found.append((None if prob is None else float(np.abs(2 * prob - 1).mean()), name, path))
-    found.sort(key=lambda one: (one[0] is None, one[0]))
+        if all((out / folder / f"{name}.png").is_file() for folder in ("masks", "maps")):
+            mask, heat = masks.read(out / "masks" / f"{name}.png"), masks.read(out / "maps" / f"{name}.png")
+            found.append((metrics.certainty(heat / 255, mask == 1), name, path))
+    found.sort(key=lambda one: one[0])
 
     def one(item):
         sure, name, path = item
-        mask = masks.read(out / "masks" / f"{name}.png")
-        heat = None if sure is None else masks.read(out / "maps" / f"{name}.png")
-        return _card(path, name, "/".join(Path(name).parts[:-1]), [mask], sure, heat=heat)
+        mask, heat = (masks.read(out / folder / f"{name}.png") for folder in ("masks", "maps"))
+        return _card(path, name, class_of(name), [mask], sure, heat=heat)
 
     with compute.threads() as pool:
         gallery = list(pool.map(one, found[:MOST]))
     words = {
         "lead": lead,
-        "choice": f"{len(gallery)} of {count_of(found, 'photo')}, the least certain",
-        "certainty": "how far the probability is from a half, on average; unknown where an earlier call left no map",
-        "map": "the probability of the subject, white where it is sure",
+        "choice": choice(gallery, found, "the least certain"),
+        "certainty": "how well the mask fits the probability that the network gave",
+        "map": "that probability, white where it is 1",
     }
     write(out / "report.html", f"Report: {out.name}", gallery, ["mask"], words)
     return out / "report.html"
+
+
+def class_of(name):
+    """The first folder of a photo's name, below train/ or test/; empty if it is in none."""
+    parts = Path(name).parts[:-1]
+    parts = parts[1:] if parts[:1] and parts[0] in SPLITS else parts
+    return parts[0] if parts else ""
+
+
+def choice(shown, among, how):
+    """Words for the photos of a gallery: "all 12 photos", or "300 of 5,000 photos" and how they were chosen."""
+    if len(shown) == len(among):
+        return f"all {count_of(among, 'photo')}" if len(among) > 1 else "1 photo"
+    return f"{len(shown)} of {count_of(among, 'photo')}, {how}"
 
 
 def _card(path, name, kind, found, sure, trimap=None, heat=None):

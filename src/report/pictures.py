@@ -69,11 +69,12 @@ def save_cutout(path, photo, mask):
     _save_image(path, cut, "PNG", compress_level=1)
 
 
-def save_map(path, prob, side):
-    """Write a probability (H, W) in [0, 1] as a grey PNG of at most `side` pixels on the longer side."""
-    image = Image.fromarray((255 * prob).round().astype(np.uint8))
-    image.thumbnail((side, side), Image.Resampling.BILINEAR)
-    _save_image(path, image, "PNG")
+def save_map(path, prob, size, side):
+    """Write a probability (h, w) in [0, 1] as a grey PNG with the shape of a photo of this size, `side` pixels long."""
+    image = Image.new("L", size)
+    image.thumbnail((side, side))
+    small = Image.fromarray((255 * prob).round().astype(np.uint8)).resize(image.size, Image.Resampling.BILINEAR)
+    _save_image(path, small, "PNG")
 
 
 def save_heat(path, photo, heat):

@@ -182,7 +182,7 @@ def costs(paths, count):
         summary = runs.summary_of(path)
         seconds = summary["seconds"]
         rows.append([summary["stage"], f"{seconds:.0f}", f"{1000 * seconds / count:.0f}", summary["peak_memory_mb"]])
-    return markdown(["Stage", "s", "ms a photo", "peak MB"], rows)
+    return markdown(["stage", "s", "ms a photo", "peak MB"], rows)
 
 
 def scores_of_folders(title, scores, differences, worst):

@@ -1,0 +1,138 @@
+"""The files that predict.py writes: masks, overlays, cut-outs and heat maps of photos from anywhere."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from src import InputError, check_choice, compute, data, export, files, metrics, prediction
+from src.data import decoding, folders
+from src.postprocessing import masks
+from src.report import page, pictures
+
+WRITTEN = ("masks", "overlays", "cutouts", "maps", "cams", *export.KINDS)  # folders below --out
+
+
+def photos_in(inputs, out):
+    """Photos of files and folders (subfolders included), and where their masks go.
+
+    Photos keep their place below the folder they were found in, and its name where there are several folders. Where two
+    differ in their suffix alone, they keep it.
+
+    Args:
+        inputs: paths. out: folder; what is written below it is left out of them.
+
+    Returns:
+        dict name of the mask, without suffix -> path of the photo.
+
+    Raises:
+        InputError: an input is missing, there is no photo, or two photos would write the same mask.
+    """
+    once = {files.resolved(path): path for path in reversed(inputs)}  # a folder may be named in two ways
+    inputs = list(reversed(once.values()))
+    found, several = [], sum(path.is_dir() for path in inputs) > 1
+    written = {out / name for name in WRITTEN}
+    for path in inputs:
+        if path.is_dir():
+            below = [p for p in sorted(folders.photos_below(path)) if not written & {*files.resolved(p).parents}]
+            found += [(Path(files.resolved(path).name if several else "") / p.relative_to(path), p) for p in below]
+        elif path.is_file():
+            found.append((Path(path.name), path))
+        else:
+            raise InputError(f"no such photo or folder: {path}")
+    once = {}  # a photo that was found in two ways
+    for name, path in found:
+        once.setdefault(files.resolved(path), (name, path))
+    stems, names = Counter(name.with_suffix("") for name, _ in once.values()), {}
+    for name, path in once.values():
+        key = str(name if stems[name.with_suffix("")] > 1 else name.with_suffix(""))
+        if names.setdefault(key, path) != path:
+            raise InputError(f"{names[key]} and {path} would write the same mask; give their folders, or another --out")
+    if not names:
+        raise InputError(f"no photos in {', '.join(map(str, inputs))}")
+    return names
+
+
+def write_masks(segmenter, photos, out, *, recogniser=None, with_pictures=True, with_maps=False, batch_size=16):
+    """Write the mask of each photo at its own size and, with_pictures, an overlay and a cut-out; see `_in_batches`.
+
+    Args:
+        segmenter: a Segmenter. photos: dict of `photos_in`. out: Path of the folder to write into.
+        recogniser: a Recogniser, or None. with_maps: also write the small maps of src/report/page.
+
+    Yields:
+        dict for each photo that is done: photo, mask, size (width, height), area (share of the photo), box (left, top,
+        right, bottom; None without subject) and certainty (see `metrics.certainty`); with a recogniser class and score.
+    """
+
+    def look(some):
+        kinds = recogniser(some) if recogniser else [None] * len(some)
+        return zip(segmenter.probabilities(some), kinds, strict=True)
+
+    def write(name, photo, found):
+        prob, kind = found
+        return _write_mask(segmenter, photo, prob, kind, name, photos[name], out, with_pictures, with_maps)
+
+    yield from _in_batches(photos, look, write, batch_size)
+
+
+def write_heat(recogniser, name, photos, out, *, batch_size=16):
+    """Write <out>/cams/<class>/<photo>.jpg, the CAM of a class over each photo; arguments and errors as above."""
+    check_choice("class", name, recogniser.classes)
+
+    def write(photo_name, photo, found):
+        heat, score = found
+        path = out / "cams" / name / f"{photo_name}.jpg"
+        pictures.save_heat(path, photo, heat)
+        return {"photo": str(photos[photo_name]), "cam": str(path), "class": name, "score": round(score, 4)}
+
+    yield from _in_batches(photos, lambda some: recogniser.heat(some, name), write, batch_size)
+
+
+def _in_batches(photos, look, write, batch_size):
+    """Yield what `write(name, photo, found)` gives for each photo, `found` being what `look` makes of a list of photos.
+
+    Decoding and writing overlap with the network; memory holds three batches, whatever the number of photos. A photo
+    that cannot be read is named on stderr and passed over.
+    """
+    names = data.chunks(np.array(list(photos), dtype=object), batch_size)
+    with compute.threads() as pool:
+        reading, writing = [pool.submit(_read, photos[name]) for name in names[0]] if names else [], []
+        for k, some in enumerate(names):
+            read = [future.result() for future in reading]
+            reading = [pool.submit(_read, photos[name]) for name in names[k + 1]] if k + 1 < len(names) else []
+            good = [(name, photo) for name, photo in zip(some, read, strict=True) if photo is not None]
+            found = look([photo for _, photo in good]) if good else []
+            for future in writing:
+                yield future.result()
+            writing = [pool.submit(write, name, photo, one) for (name, photo), one in zip(good, found, strict=True)]
+        for future in writing:
+            yield future.result()
+
+
+def _read(path):
+    try:
+        return decoding.decode(path, max_side=prediction.MAX_SIDE)
+    except InputError as error:
+        print("left out", " ".join(f"{path.parent / str(error)}".splitlines()), file=sys.stderr, flush=True)
+        return None
+
+
+def _write_mask(segmenter, photo, prob, kind, name, path, out, with_pictures, with_maps):
+    """Finish a photo's mask and write it last: it tells that the photo is done."""
+    refined, (width, height) = segmenter.finish(photo, prob), decoding.upright_size(path)
+    sure = metrics.certainty(prob, refined > 0.5)
+    small, photo = photo, photo if photo.shape[:2] == (height, width) else decoding.decode(path)
+    mask = prediction.at_size_of(photo, refined, small)
+    if with_pictures:
+        pictures.save_overlay(out / "overlays" / f"{name}.jpg", photo, mask)
+        pictures.save_cutout(out / "cutouts" / f"{name}.png", photo, mask)
+    if with_maps:
+        pictures.save_map(out / "maps" / f"{name}.png", prob, small.shape[1::-1], page.SIDE)
+    masks.save(out / "masks" / f"{name}.png", mask.astype(np.uint8))
+    found = {
+        "photo": str(path), "mask": str(out / "masks" / f"{name}.png"), "size": [width, height],
+        "area": round(float(mask.mean()), 4), "box": metrics.box(mask), "certainty": round(sure, 4),
+    }  # fmt: skip
+    return found | ({"class": kind[0], "score": round(kind[1], 4)} if kind else {})
