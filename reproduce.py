@@ -29,6 +29,7 @@ from src import InputError, agreement, check_choice, cli, data, expected_time, e
 from src.data import download, layouts
 from src.data.boxes import SUPERVISIONS
 from src.postprocessing import masks
+from src.records import config_of, summary_of
 from src.report import page, pictures, results, tables
 
 PHOTOS = ""  # list of "name split" lines, such as data/pet_subset.txt: only these photos, in this split
@@ -85,7 +86,7 @@ def run_all(settings, chain, expected=None):
     before = [e.name for e in chain if runs.finished(directory(settings, e))]
     for name in before:
         path, constants = directory(settings, of_names[name]), constants_of(settings, of_names[name])
-        agreement.must_agree(settings, path, runs.config_of(path), OF_A_CHAIN, constants)
+        agreement.must_agree(settings, path, config_of(path), OF_A_CHAIN, constants)
         runs.sweep(path)
     stages_of = {e.name: (e.reads, arguments(settings, e)) for e in chain}
     again = "without --overwrite the same command" if settings.overwrite else "the same command"
@@ -94,7 +95,7 @@ def run_all(settings, chain, expected=None):
     bar = tqdm(total=ahead, disable=None, leave=False, bar_format="{percentage:3.0f} %|{bar}| {desc}")
     for number, name in enumerate(itertools.chain(before, ended), 1):
         path, own = directory(settings, of_names[name]), expected[name]
-        seconds, took = runs.summary_of(path)["seconds"], "finished before"
+        seconds, took = summary_of(path)["seconds"], "finished before"
         spent, cost = spent + seconds / JOBS, cost + own
         if number > len(before):
             took, ahead = f"{seconds / 60:.1f} min", ahead - own
@@ -119,7 +120,7 @@ def stages(settings, chain):
     for experiment in chain:
         path = directory(settings, experiment)
         if runs.finished(path):
-            minutes = f"{runs.summary_of(path)['seconds'] / 60:.1f}"
+            minutes = f"{summary_of(path)['seconds'] / 60:.1f}"
             rows.append([experiment.name, "finished", tables.stage_score(path), minutes])
         else:
             rows.append([experiment.name, "unfinished" if path.exists() else "missing", "", ""])
@@ -211,8 +212,8 @@ def own_chain(settings, photos):
     if ahead:
         expected = expected_time.of_own_chain(settings, photos, names, members, rounds)
         left = f"about {max(1, sum(expected[name] for name in ahead) / 60):.0f} min"
-    print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out; {settings.passes:g} times the "
-          f"usual passes (--passes), {left}, into {settings.runs_root}", flush=True)  # fmt: skip
+    print(f"{len(photos.trainval)} photos to learn from, {len(photos.test)} held out, trainings {settings.passes:g} "
+          f"times as long as usual (--passes), {left}, into {settings.runs_root}", flush=True)  # fmt: skip
     return chain, expected
 
 
@@ -235,8 +236,7 @@ def say_result(settings, photos, chain):
     learnt = f"{len(photos.trainval)} photos, {'their boxes' if SUPERVISION == 'boxes' else 'their labels'} and no mask"
     lead = f"Learnt from {learnt}: {settings.backbone}, {settings.image_size} px, seed {settings.seed}."
     sections = {"Stages": stages(settings, chain), "Cost of each stage": costs(settings, photos, chain)}
-    choice = page.choice(shown, index, "the least certain")
-    write_page(settings, photos, chain, shown, choice, columns, lead, sections)
+    write_page(settings, photos, chain, shown, page.choice(shown, index, "the least certain"), columns, lead, sections)
     print(f"next: python {runs.from_here('train_unet/predict.py')} NEW_PHOTOS --run {last}", flush=True)
 
 
@@ -245,8 +245,7 @@ def say_tables(settings, photos, chain, minutes):
     sections, words = sections_of(settings, photos, chain), caption(settings, photos)
     text = "\n".join(filter(None, ["" if ENSEMBLE_ONLY else words, *sections.values()]))
     path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
-    with files.writing(path, "w", encoding="utf-8") as file:
-        file.write(text)
+    files.write_lines(path, [text])
     print(f"\n{text}\n{minutes:.1f} min\ntables: {path}", flush=True)
     index = photos.test if len(photos.test) else photos.trainval
     if not ENSEMBLE_ONLY:
@@ -258,8 +257,7 @@ def say_tables(settings, photos, chain, minutes):
     sections["Tables"] += f"\n{beside}"
     columns = columns_of(settings, chain, experiments.GALLERY)
     shown = pictures.spread(index, page.MOST)
-    choice = page.choice(shown, index, "evenly spread")
-    write_page(settings, photos, chain, shown, choice, columns, words, sections)
+    write_page(settings, photos, chain, shown, page.choice(shown, index, "evenly spread"), columns, words, sections)
 
 
 def main(settings):

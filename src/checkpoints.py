@@ -27,6 +27,7 @@ def read(path):
         InputError: the file is missing, damaged or holds anything but tensors and plain values.
     """
     try:
+        files.check_is_file(path)
         beside = Path(f"{path}.sha256")
         if beside.is_file() and hashlib.sha256(Path(path).read_bytes()).hexdigest() not in beside.read_text().lower():
             raise ValueError(f"it does not have the digest of {beside.name}")
@@ -77,9 +78,12 @@ def fill(model, state, path, name="this network"):
     """Give a network, called `name` in words, the weights that were read from a path.
 
     Raises:
-        InputError: they are those of another network.
+        InputError: they are those of another network, or not all are finite real numbers.
     """
     try:
+        for key, value in state.items():
+            if value.layout != torch.strided or value.is_complex() or not torch.isfinite(value).all():
+                raise InputError(f"{path}: {key[:80]} holds what is no finite number")
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError, ValueError, KeyError) as error:
         lines = [line.strip() for line in str(error).splitlines()]

@@ -32,7 +32,8 @@ LIMITS = {  # of constants, whichever script has them; every other number must a
     "SEED": (0, 2**32 - 1), "IMAGE_SIZE": (32, 4096), "SIZE": (32, 4096), "PASSES": (0, 1e4), "EPOCHS": (1, 10**6),
     "ROUNDS": (1, 100), "BATCH_SIZE": (1, 65536), "JOBS": (1, 1024), "FROZEN_STAGES": (0, 5), "SCALES": (0.1, 8),
     "THRESHOLD": (0, 1), "IGNORE_BAND": (0, 0.5), "DILATE": (0, 0.5), "LR": (0, 1e3), "HEAD_LR": (0, 1e3),
-    "ROWS": (1, 1000), "MAX_SIDE": (32, 65536), "WORST": (0, 10**6), "DRAWINGS": (1, 10**7),
+    "ROWS": (1, 1000), "MAX_SIDE": (32, 65536), "WORST": (0, 10**6), "DRAWINGS": (1, 10**7), "HELD_OUT": (1, 10**7),
+    "PET_VALUES": (0, 255),
 }  # fmt: skip
 
 
@@ -102,6 +103,12 @@ def override(script, argv=None):
             _add_flag(house if name in shared else experiment, name, default, note)
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(parser.parse_args(argv)).items()}
     script.update({name: values[name] for name in own})
+    for name, value in values.items():
+        default = () if name not in {**shared, **own} else {**shared, **own}[name][0]
+        if (value == "" and default) or (
+            default == () and "" in value
+        ):  # as from a variable of the shell without value
+            parser.error(f"argument --{name.lower().replace('_', '-')}: it is empty")
     settings = SimpleNamespace(**{name.lower(): values[name] for name in shared})
     settings.data_root = files.resolved(settings.data_root)
     settings.runs_root = files.resolved(settings.runs_root)
@@ -134,6 +141,7 @@ def run(main, script, argv=None):
     Exit codes: 2 what the user can put right, 130 interrupted (Ctrl-C), 141 nobody reads what is printed, 143 ended
     (SIGTERM). After each of them the same command goes on, without --overwrite if it had that.
     """
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files may hold what no encoding has
             stream.reconfigure(errors="backslashreplace")
@@ -159,7 +167,7 @@ def run(main, script, argv=None):
     except OSError as error:
         if error.errno not in files.WRITING:
             raise
-        sys.exit(_say(f"error: {error.filename or 'a file'}: {files.reason(error)}", 2))
+        sys.exit(_say(f"error: {error.filename or 'what is printed, or a file'}: {files.reason(error)}", 2))
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise

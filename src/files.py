@@ -2,8 +2,10 @@
 
 import csv
 import errno
+import hashlib
 import io
 import json
+import math
 import os
 import shutil
 import zlib
@@ -27,8 +29,10 @@ def writing(path, mode="wb", flush=True, **options):
         InputError: it cannot be written, and why.
     """
     path = Path(path)
-    part = path.with_name(f".{zlib.crc32(os.fsencode(path.name)):08x}.part")  # the name itself may be too long for more
+    # Always the same for a name, so that the next try replaces what a kill has left; the name may be too long for more.
+    part = path.with_name(f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:16]}.part")
     try:
+        check_is_file(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with part.open(mode, **options) as file:
             yield file
@@ -44,6 +48,13 @@ def writing(path, mode="wb", flush=True, **options):
         if isinstance(error, OSError):
             raise InputError(f"{path} cannot be written: {reason(error)}") from None
         raise
+
+
+def check_is_file(path):
+    """Raise OSError for a pipe or a device: reading one would wait for whoever writes, and none may be replaced."""
+    path = Path(path)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError("a pipe or a device, no file")
 
 
 @contextmanager
@@ -198,6 +209,7 @@ def read_text(path):
         InputError: it is missing, unreadable or in another encoding.
     """
     try:
+        check_is_file(path)
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
@@ -225,14 +237,28 @@ def read_json(path, keys=(), advice=""):
     return found
 
 
-def read_numbers(path, advice=""):
-    """The rows of a CSV file of numbers as dicts name -> text; errors and `advice` as in `read_json`."""
-    rows = list(csv.DictReader(io.StringIO(read_text(path))))
+def read_numbers(path, advice="", columns=None):
+    """The rows of a CSV file of numbers as dicts name -> text; errors and `advice` as in `read_json`.
+
+    Args:
+        columns: that it must have, and no others; None for any.
+    """
+    text = read_text(path)
     try:
-        [[float(value) for value in row.values()] for row in rows][0]
-    except (IndexError, TypeError, ValueError):
+        rows = list(csv.DictReader(io.StringIO(text)))
+        if columns and list(rows[0]) != columns:
+            raise ValueError
+        if not rows or not all(math.isfinite(float(value)) for row in rows for value in row.values()):
+            raise ValueError
+    except (IndexError, TypeError, ValueError, csv.Error):
         raise InputError(f"{path} is damaged{advice}") from None
     return rows
+
+
+def write_lines(path, lines):
+    """Write a text file; names in it may hold what no encoding has."""
+    with writing(path, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write("\n".join(lines) + "\n")
 
 
 def write_json(path, value, **options):

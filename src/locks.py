@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ except ImportError:  # Windows: two processes on one run directory are not told 
     LOCKS = False
 
 HELD = []  # this process's locks
+HOLDER = "process "  # what a lock file begins with
 PATIENCE = 5.0  # seconds that a lock is waited for: a process that was just ended needs a moment to be gone
 
 
@@ -29,7 +31,7 @@ class Lock:
         path: of the lock file. what: words for what it guards. patience: seconds to wait for another process.
 
     Raises:
-        InputError: another process has it.
+        InputError: another process has it, or something else has its name.
     """
 
     def __init__(self, path, what, patience=PATIENCE):
@@ -52,7 +54,16 @@ class Lock:
 
     def _try(self):
         """Whether the lock is ours now, or the disk has no locks."""
-        file = self.path.open("a+", encoding="utf-8")
+        try:  # a link would lead elsewhere, and opening a pipe would wait
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+                raise InputError(f"{self.path} is in the way of a lock; move it") from None
+            raise
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise InputError(f"{self.path} is in the way of a lock; move it")
+        file = os.fdopen(handle, "r+", encoding="utf-8", errors="replace")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(file.fileno()).st_ino != os.stat(self.path).st_ino:
@@ -60,8 +71,12 @@ class Lock:
         except OSError as error:
             file.close()
             return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.ENOENT)
+        if file.read(len(HOLDER)) not in ("", HOLDER):
+            file.close()
+            raise InputError(f"{self.path} is in the way of a lock; move it")
+        file.seek(0)
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.write(f"{HOLDER}{os.getpid()} on {socket.gethostname()}")
         file.flush()
         self.file = file
         HELD.append(self)

@@ -2,50 +2,63 @@
 
 from src import InputError, files, locks
 
+WRITTEN = ("masks", "overlays", "cutouts", "maps", "cams", "coco", "voc", "report.html")  # below an output folder
 BESIDE = {"overlays": "overlays/{}.jpg", "cutouts": "cutouts/{}.png", "maps": "maps/{}.png"}  # made with a mask
 
 
-def note(out, folder, suffix, photos, checkpoint, fast, beside=()):
+def note(out, folder, suffix, photos, checkpoint, fast, beside=(), anew=False):
     """Note in <out>/made_of.json what the files of a folder are made of, and with what; lock <out> for this process.
 
     Args:
         out: Path. folder: its name in `out`. suffix: of its files. photos: dict of `predicted.photos_in`.
         checkpoint, fast: what they are made with. beside: names in BESIDE of what is asked for beside the file.
+        anew: make all files again.
 
     Returns:
         Those of the photos of which something is not there yet; the files of a photo that has changed are removed.
 
     Raises:
-        InputError: a file is there, but of another photo, or was made in another way; another process writes there.
+        InputError: a file is there, but of another photo, not of an earlier call, or made in another way; another
+            process writes there.
     """
-    locks.Lock(out / "lock", out)
+    locks.Lock(out / ".predict.lock", out)
     path = out / "made_of.json"
     how = {"checkpoint": str(checkpoint), "CRC": files.digest(checkpoint), "--fast": fast}
-    advice = "; without it the files there are taken for these photos'"
+    advice = "; give another --out"
     known = files.read_json(path, advice=advice) if path.exists() else {}
+    if strangers := [name for name in WRITTEN if not known and (out / name).exists()]:
+        raise InputError(f"{out / strangers[0]} is in the way, and not of an earlier call{advice}")
     before = known.setdefault(folder, {"how": how, "photos": {}})
     try:
         made, sources = dict(before["how"]), dict(before["photos"])
         paths = {name: source["path"] for name, source in sources.items()}
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path} is damaged{advice}") from None
+    for name in sources.keys() & photos.keys() if anew else ():
+        _remove(out, folder, suffix, name)
     if any(made.get(what) != how[what] for what in ("CRC", "--fast")) and any((out / folder).rglob(f"*{suffix}")):
         raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
     ahead = {}
     for name, photo in photos.items():
         source, written = _stamp(photo), out / folder / f"{name}{suffix}"
-        if written.exists() and paths.get(name, source["path"]) != source["path"]:
-            raise InputError(f"{written} is of {paths[name]}; give another --out")
-        if written.exists() and photo.exists() and sources.get(name, source) != source:
-            for place in BESIDE.values() if folder == "masks" else ():
-                (out / place.format(name)).unlink(missing_ok=True)
-            written.unlink()
-        if not written.exists() or not all((out / BESIDE[what].format(name)).exists() for what in beside):
+        if written.exists() and paths.get(name) != source["path"]:
+            raise InputError(f"{written} is of {paths.get(name, 'something else')}{advice}")
+        if written.exists() and photo.exists() and sources[name] != source:
+            _remove(out, folder, suffix, name)
+        wanted = [written, *(out / BESIDE[what].format(name) for what in beside)]
+        if not all(place.is_file() and place.stat().st_size for place in wanted):
             ahead[name] = photo
         sources[name] = source
     known[folder] = {"how": how, "photos": sources}
     files.write_json(path, known)
     return ahead
+
+
+def _remove(out, folder, suffix, name):
+    """Remove what an earlier call has made of a photo."""
+    beside = BESIDE.values() if folder == "masks" else ()
+    for place in (f"{folder}/{name}{suffix}", *(place.format(name) for place in beside)):
+        (out / place).unlink(missing_ok=True)
 
 
 def _stamp(photo):

@@ -1,17 +1,18 @@
 """The files that predict.py writes: masks, overlays, cut-outs and heat maps of photos from anywhere."""
 
+import os
 import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from src import InputError, check_choice, compute, data, export, files, metrics, prediction
+from src import InputError, check_choice, compute, data, files, manifest, metrics, prediction
 from src.data import decoding, folders
 from src.postprocessing import masks
 from src.report import page, pictures
 
-WRITTEN = ("masks", "overlays", "cutouts", "maps", "cams", *export.KINDS)  # folders below --out
+LONGEST = 255  # bytes of a file's name
 
 
 def photos_in(inputs, out):
@@ -27,12 +28,13 @@ def photos_in(inputs, out):
         dict name of the mask, without suffix -> path of the photo.
 
     Raises:
-        InputError: an input is missing, there is no photo, or two photos would write the same mask.
+        InputError: an input is missing, there is no photo, two photos would write the same mask, or a mask's name would
+            be too long.
     """
     once = {files.resolved(path): path for path in reversed(inputs)}  # a folder may be named in two ways
     inputs = list(reversed(once.values()))
     found, several = [], sum(path.is_dir() for path in inputs) > 1
-    written = {out / name for name in WRITTEN}
+    written = {out / name for name in manifest.WRITTEN}
     for path in inputs:
         if path.is_dir():
             below = [p for p in sorted(folders.photos_below(path)) if not written & {*files.resolved(p).parents}]
@@ -51,6 +53,10 @@ def photos_in(inputs, out):
             raise InputError(f"{names[key]} and {path} would write the same mask; give their folders, or another --out")
     if not names:
         raise InputError(f"no photos in {', '.join(map(str, inputs))}")
+    above = {str(parent) for name in names for parent in Path(name).parents}
+    for name, path in names.items():
+        if len(os.fsencode(Path(name).name)) + len(".png") > LONGEST or above & {f"{name}.png", f"{name}.jpg"}:
+            raise InputError(f"no file can have the name of {path}'s mask; rename it")
     return names
 
 
@@ -80,6 +86,8 @@ def write_masks(segmenter, photos, out, *, recogniser=None, with_pictures=True, 
 def write_heat(recogniser, name, photos, out, *, batch_size=16):
     """Write <out>/cams/<class>/<photo>.jpg, the CAM of a class over each photo; arguments and errors as above."""
     check_choice("class", name, recogniser.classes)
+    if Path(name).name != name:
+        raise InputError(f"the class {name!r} cannot name a folder")
 
     def write(photo_name, photo, found):
         heat, score = found
@@ -115,7 +123,7 @@ def _read(path):
     try:
         return decoding.decode(path, max_side=prediction.MAX_SIDE)
     except InputError as error:
-        print("left out", " ".join(f"{path.parent / str(error)}".splitlines()), file=sys.stderr, flush=True)
+        print("left out", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
         return None
 
 

@@ -9,7 +9,8 @@ import sys
 import time
 from pathlib import Path
 
-from src import InputError, agreement, check_choice, checkpoints, cli, compute, distributed, files, locks, provenance
+from src import InputError, agreement, check_choice, checkpoints, cli, compute, distributed, few, files, locks, records
+from src.provenance import of_this_run
 
 AGAIN = agreement.AGAIN
 END_AND_LOCK = "summary.json", "lock"  # of a run directory: a half emptied one is not finished, and still locked
@@ -102,7 +103,7 @@ def upstream(settings, script, **variant):
     if not finished(path):
         what = "unfinished" if path.exists() else "missing"
         raise InputError(f"{path} is {what}; first run: {command(settings, script, **variant)}")
-    agreement.must_agree(settings, path, config_of(path), ("backbone", "weights", "image_size"))
+    agreement.must_agree(settings, path, records.config_of(path), ("backbone", "weights", "image_size"))
     settings.upstreams[stage_name(script, **variant)] = str(path)
     return path
 
@@ -130,20 +131,6 @@ def discard(path):
         lock.release()
 
 
-def summary_of(path):
-    """The summary.json of the finished run in this directory; errors of files.read_json."""
-    return files.read_json(Path(path) / "summary.json", ("stage", "seconds", "metrics"), AGAIN)
-
-
-def config_of(path):
-    """The same of config.json."""
-    path = Path(path) / "config.json"
-    config = files.read_json(path, ("settings", "constants", "photos"), AGAIN)
-    if not all(isinstance(config[key], dict) for key in ("settings", "constants", "photos")):
-        raise InputError(f"{path} is not of this version{AGAIN}")
-    return config
-
-
 class Run:
     """The run directory that a script writes.
 
@@ -168,9 +155,12 @@ class Run:
         self._lock = locks.Lock(self.path / "lock", self.path)
         self._refuse_if_finished()  # by another process that had the lock until now
         if settings.overwrite:
+            others = [p.name for p in self.path.iterdir() if p.suffix != ".part" and p.name != "lock"]
+            if others and not {"config.json", "summary.json", "log.txt"} & {*others}:
+                raise InputError(f"{self.path} holds {few(others)}, but no run; move that, or use another --runs-root")
             files.empty(self.path, *END_AND_LOCK)
         if (self.path / "config.json").exists():
-            before = config_of(self.path)
+            before = records.config_of(self.path)
             for part in ("settings", "constants"):
                 if before[part] != agreement.as_stored(config[part]):
                     raise InputError(f"{self.path} is an unfinished run with other {part}; --overwrite runs it anew")
@@ -198,7 +188,7 @@ class Run:
             "upstreams": s.upstreams,
             "photos": s.photos,
             "digests": agreement.digests(s),
-            **provenance.of_this_run(),
+            **of_this_run(),
         }
 
     def _must_be_there(self):
@@ -229,7 +219,7 @@ class Run:
         path = self.path / "metrics.csv"
         rows = []
         if path.exists():
-            rows = [row for row in files.read_numbers(path, AGAIN) if int(row["epoch"]) < epoch]
+            rows = [row for row in files.read_numbers(path, AGAIN, ["epoch", *values]) if float(row["epoch"]) < epoch]
         rows.append({"epoch": epoch, **{k: f"{v:.6g}" for k, v in values.items()}})
         with files.writing(path, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=rows[0].keys())
@@ -248,7 +238,8 @@ class Run:
             return None
         try:
             state = checkpoints.read(path)
-            if not isinstance(state, dict) or not {"model", "optimizer", "epoch"} <= state.keys():
+            kinds = {"model": dict, "optimizer": dict, "epoch": int}
+            if not isinstance(state, dict) or not all(isinstance(state.get(k), kind) for k, kind in kinds.items()):
                 raise InputError(f"{path} is no state of a training")
         except InputError as error:
             raise InputError(f"{error}; without that file the same command starts from the first epoch") from None
@@ -275,7 +266,7 @@ class Run:
             numbers = {k: v for k, v in values.items() if isinstance(v, float)}
             if numbers:
                 self.log(f"{split}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
-        config = config_of(self.path)
+        config = records.config_of(self.path)
         files.flush_all()  # summary.json says that all of it is there
         files.write_json(
             self.path / "summary.json",

@@ -39,9 +39,15 @@ def fit(run, model, optimizer, make_batches, loss_of, *, epochs, find_unused_par
     epochs = max(1, round(epochs * run.settings.passes))
     done, state = 0, run.resume()
     if state:
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
         done = state["epoch"]
+        try:
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+            if not 0 < done <= epochs:
+                raise ValueError
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError):
+            text = f"{run.path / 'resume.pt'} is of another training"
+            raise InputError(f"{text}; without that file the same command starts from the first epoch") from None
         run.log(f"resuming after epoch {done}")
     for epoch in range(done + 1, epochs + 1):
         start = time.monotonic()

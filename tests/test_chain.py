@@ -14,7 +14,7 @@ from PIL import Image
 
 import experiments
 from conftest import CHAIN, ONE_SCALE, TEST, run_stage
-from src import InputError, checkpoints, data, runs, training
+from src import InputError, checkpoints, data, records, runs, training
 from src.models import segmenters
 from src.postprocessing import masks
 
@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_epoch(settings):
 def test_scores_come_with_trimaps(script):
     code, out, err = script("train_classifier/evaluate_cam.py", *ONE_SCALE)
     assert code == 0, err
-    scores = runs.summary_of(script.runs_root / "evaluate_cam_cam_pretrained" / "seed0")["metrics"]
+    scores = records.summary_of(script.runs_root / "evaluate_cam_cam_pretrained" / "seed0")["metrics"]
     assert set(scores) == {"test", "trainval"}
     assert scores["test"]["photos"] == TEST and 0 <= scores["test"]["pet_iou"] <= 1
     assert {"pet_dice", "pet_iou_border_ignored", "dataset_iou", "miou", "pet_iou_ci95"} <= set(scores["test"])

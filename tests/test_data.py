@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import re
 import shutil
 import tarfile
 import threading
@@ -96,13 +97,49 @@ def spoil(path, how):
 def test_bad_photo_is_named_counted_and_can_be_skipped(settings, data_root, capsys, how):
     path = a_photo(data_root)
     spoil(path, how)
-    with pytest.raises(InputError, match=rf"1 photo of 20 unreadable: {path.name}.*--skip-bad-photos"):
+    with pytest.raises(InputError, match=rf"1 photo of 20 unreadable: .*{path.name}: .*--skip-bad-photos"):
         data.load(settings)
     settings.skip_bad_photos = True
     photos = data.load(settings)
     assert len(photos.names) == 19 and path.stem not in photos.names
     assert photos.batch(range(19)).shape[0] == 19
     assert "left out 1 photo" in capsys.readouterr().out
+
+
+def test_many_bad_photos_are_listed(settings, data_root):
+    paths = sorted((data_root / "oxford-iiit-pet" / "images").iterdir())[:5]
+    for path in paths:
+        path.write_text("hello")
+    with pytest.raises(InputError, match=r"5 photos of 20 unreadable: .*all of them in .*unreadable.txt") as error:
+        data.load(settings)
+    listed = Path(re.search(r"in (\S+unreadable.txt)", str(error.value))[1]).read_text().splitlines()
+    assert listed == [f"{path}: not an image" for path in paths]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
+def test_a_damaged_exif_block_costs_no_photo(tmp_path, suffix):
+    Image.new("RGB", (30, 20), "red").save(tmp_path / f"a{suffix}", exif=b"Exif\0\0garbage")
+    assert decoding.decode(tmp_path / f"a{suffix}").shape == (20, 30, 3)
+    assert decoding.upright_size(tmp_path / f"a{suffix}") == (30, 20)
+
+
+@pytest.mark.parametrize(("old", "new", "line"), [
+    ("cat_breed01_1 1 ", "cat_breed01_1 9 ", "the breed cat_breed01 as 1, 9"),
+    ("cat_breed01_1 1 ", "cat_breed01_1 2 ", "the (class|breed) (2|cat_breed01) as"),
+])  # fmt: skip
+def test_classes_and_breeds_fit_one_to_one(settings, data_root, old, new, line):
+    path = data_root / "oxford-iiit-pet" / "annotations" / "trainval.txt"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(InputError, match=line):
+        data.load(settings)
+
+
+def test_scoring_alone_wants_test_photos(settings, data_root):
+    (data_root / "oxford-iiit-pet" / "annotations" / "test.txt").write_text("")
+    settings.skip_bad_photos = True
+    with pytest.raises(InputError, match="--test-only, but .* has no test photo"):
+        data.load(settings, test_only=True)
 
 
 def test_photos_and_label_lines_must_match(settings, data_root):

@@ -11,10 +11,11 @@ import time
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from conftest import ROOT, TINY
-from src import InputError, cli, data, files, locks, runs
+from src import InputError, cli, data, files, locks, records, runs
 from src.data import cache
 
 
@@ -130,6 +131,32 @@ def test_a_changed_scene_is_refused_by_the_run_that_saw_it(script, interrupted):
     assert code == 2 and "is an unfinished run of other background scenes; --overwrite runs it anew" in err
 
 
+def test_overwrite_keeps_a_folder_that_was_never_a_run(script):
+    mine = script.runs_root / "train_ccam_pretrained" / "seed0" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    code, _, err = script("train_ccam/train_ccam.py", "--epochs", "1", "--overwrite")
+    assert code == 2 and "holds mine.txt, but no run; move that" in err and mine.read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "old", "new", "line"), [
+    ("resume.pt", "", "", "is of another training; without that file"),
+    ("metrics.csv", "epoch", "era", "metrics.csv is damaged"),
+    ("metrics.csv", "\n1,", "\nnan,", "metrics.csv is damaged"),
+])  # fmt: skip
+def test_a_state_of_another_training_is_named(script, interrupted, name, old, new, line):
+    command = ["train_ccam/train_ccam.py", "--epochs", "3"]
+    interrupted(*command)
+    folder = script.runs_root / "train_ccam_pretrained" / "seed0"
+    if name == "resume.pt":
+        state = torch.load(folder / name, weights_only=True)
+        torch.save(state | {"epoch": 99}, folder / name)
+    else:
+        (folder / name).write_text((folder / name).read_text().replace(old, new, 1))
+    code, _, err = script(*command)
+    assert code == 2 and line in err and len(err.splitlines()) == 1, err
+
+
 def test_a_run_directory_that_vanishes_is_named(script, monkeypatch):
     command = ["train_ccam/train_ccam.py", "--epochs", "3"]
     keep = runs.Run.keep
@@ -149,7 +176,7 @@ def test_a_clock_that_goes_back_does_not_matter(script, monkeypatch):
     clock = itertools.count(2e9, -60)
     monkeypatch.setattr(time, "time", lambda: next(clock))
     assert script("train_ccam/train_ccam.py", "--epochs", "1")[0] == 0
-    assert 0 < runs.summary_of(script.runs_root / "train_ccam_pretrained" / "seed0")["seconds"] < 60
+    assert 0 < records.summary_of(script.runs_root / "train_ccam_pretrained" / "seed0")["seconds"] < 60
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

@@ -16,7 +16,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from src import InputError, checkpoints, cli, files, runs
+from src import InputError, checkpoints, cli, files, records
 from src.data import boxes, decoding, oxford_pets, pascal_voc, subset
 from src.models import segmenters
 from src.postprocessing import masks
@@ -86,7 +86,7 @@ def test_lists(content):
 @example('{"images": [], "annotations": {"bbox": 1}}')
 def test_json(content):
     reads_or_refuses(
-        content, "config.json", files.read_json, lambda path: runs.config_of(path.parent),
+        content, "config.json", files.read_json, lambda path: records.config_of(path.parent),
         lambda path: boxes._read_coco([path]),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import pickle
 import shutil
@@ -21,7 +22,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT, TINY
-from src import InputError, checkpoints, cli, data, distributed, files, runs
+from src import InputError, checkpoints, cli, data, distributed, files, records, runs
 from src.data import boxes, decoding, download, pascal_voc, subset
 from src.methods import ccam, class_specific_ccam
 from src.models import classifiers, segmenters
@@ -186,6 +187,7 @@ SUBSETS = [
     ("a trainval extra\n", "expected"),
     ("a\n", "expected"),
     ("../x trainval\n", "lacks 1 photo"),
+    ("a trainval\na test\n", "a is in both splits"),
     ("\0", "expected"),
 ]
 
@@ -201,6 +203,7 @@ def test_subset_list(data_root, tmp_path, content, line):
 XMLS = [
     "", "<annotation>", "no xml", "<a>&undefined;</a>", '<?xml version="1.0" encoding="no-such"?><a/>', "\0",
     '<!DOCTYPE a [<!ENTITY b SYSTEM "file:///etc/passwd">]><a><object><name>&b;</name></object></a>',
+    "<a><object><name>background</name></object></a>",
 ]  # fmt: skip
 
 
@@ -233,6 +236,8 @@ BOXES = [
     ("labels/{}.txt", "0 0.5", "expected 'class x y width height'"),
     ("labels/{}.txt", "0 nan nan nan nan", "no trainval photo of"),
     ("labels/{}.txt", "0 5 5 0.1 0.1", "no trainval photo of"),
+    ("Annotations/{}.xml", "<a><size><width>" + "9" * 400 + "</width><height>9</height></size><object><bndbox><xmin>1"
+     "</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object></a>", "int too large|Exceeds the limit"),
 ]  # fmt: skip
 
 
@@ -262,6 +267,7 @@ MASKS = [
     (lambda path: path.unlink(), "no readable mask"),
     (lambda path: (path.unlink(), path.mkdir()), "no readable mask"),
     (a_link_to_itself, "no readable mask"),
+    (a_pipe, "a pipe or a device, no file"),
     (lambda path: Image.new("RGB", (40, 30)).save(path), "expected one channel"),
     (lambda path: Image.new("LA", (40, 30)).save(path), "expected one channel"),
     (lambda path: Image.new("L", (40, 30), 7).save(path), "holds 7; expected"),
@@ -331,7 +337,17 @@ CHECKPOINTS = [
     (saved(WHOLE | {"reading": 5}), "its reading is missing or damaged"),
     (saved(WHOLE | {"reading": {}}), "its reading is missing or damaged"),
     (saved(WHOLE | {"reading": masks.reading((float("nan"),))}), "its reading is missing or damaged"),
+    (saved(WHOLE | {"reading": masks.reading((1.0, float("nan")))}), "its reading is missing or damaged"),
     (saved(WHOLE | {"reading": masks.reading((1.0,)) | {"dilation": 1e9}}), "its reading is missing or damaged"),
+    (saved(WHOLE | {"segmenter": "backbone_unet", "backbone": "timm:hf-hub:a/b"}), "is no name of a network of timm's"),
+    (saved(WHOLE | {"segmenter": "backbone_unet", "backbone": "timm:../x"}), "is no name of a network of timm's"),
+    (saved(WHOLE | {"segmenter": "smp:Unet:resnet18:x"}), "expected smp:ARCHITECTURE:ENCODER"),
+    (saved(WHOLE | {"state": {"score.weight": torch.full((3,), float("nan"))}}), "holds what is no finite number"),
+    (
+        saved(WHOLE | {"state": {"score.weight": torch.ones(3, dtype=torch.complex64)}}),
+        "holds what is no finite number",
+    ),
+    (saved(WHOLE | {"state": {"score.weight": torch.eye(3).to_sparse()}}), "holds what is no finite number"),
     (saved(WHOLE | {"segmenter": "../x"}), "unknown segmenter"),
     (saved(WHOLE | {"segmenter": "backbone_unet", "backbone": "no"}), "unknown backbone"),
     (saved(WHOLE), "does not hold weights of this network"),
@@ -349,7 +365,9 @@ def test_checkpoint(tmp_path, content, line):
     assert not OWNED.exists()
 
 
-@pytest.mark.parametrize("constants", [{"x": 1}, {"iterations": -1}, {"max_side": "9"}, {"iterations": float("nan")}])
+@pytest.mark.parametrize(
+    "constants", [{"x": 1}, {"iterations": -1}, {"max_side": "9"}, {"iterations": float("nan")}, {"iterations": 2.5}]
+)
 def test_dense_crf_of_a_checkpoint(constants):
     with pytest.raises(InputError, match="the dense CRF"):
         masks.refinement(masks.reading((1.0,)) | {"crf": constants})
@@ -357,6 +375,8 @@ def test_dense_crf_of_a_checkpoint(constants):
 
 OTHERS = [
     (classifiers.load, {"network": "classifier", "backbone": "resnet18", "classes": 3, "state": {}}, "its classes"),
+    (classifiers.load, {"network": "classifier", "backbone": "resnet18", "classes": [], "state": {}}, "its classes"),
+    (classifiers.load, {"network": "classifier", "backbone": "resnet18", "classes": [1], "state": {}}, "its classes"),
     (classifiers.load, {"network": "classifier", "backbone": "resnet34"}, "not a classifier on resnet18"),
     (ccam.load, {"network": "ccam", "backbone": "resnet18", "guided": 1, "state": {}}, "its head_cl"),
     (ccam.load, {"network": "ccam", "backbone": "resnet18", "head_classes": ["pet"], "guided": True,
@@ -387,8 +407,30 @@ JSONS = ["", "{", "[]", "5", '"x"', "{}", '{"settings": 1', "\0", "[" * 100_000,
 def test_json_of_a_run(tmp_path, name, text):
     (tmp_path / name).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=f"{name} is damaged .*--overwrite") as error:
-        {"config.json": runs.config_of, "summary.json": runs.summary_of}[name](tmp_path)
+        {"config.json": records.config_of, "summary.json": records.summary_of}[name](tmp_path)
     assert len(str(error.value).splitlines()) == 1
+
+
+PARTS = [
+    ("summary.json", "seconds", ["x", None, float("nan"), 10**400, True]),
+    ("summary.json", "metrics", [[1], None, {"test": 5}, {"test": {"pet_iou": "x"}}, {"test": {"pet_iou": math.nan}}]),
+    ("config.json", "digests", [None, 5, ["weights"], {"a": 5}]),
+    ("config.json", "upstreams", [None, [], {"a": 5}]),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"), [(name, key, value) for name, key, values in PARTS for value in values]
+)
+def test_part_of_a_json_of_a_run(tmp_path, name, key, value):
+    whole = {"config.json": {"settings": {}, "constants": {}, "photos": {}, "digests": {}, "upstreams": {}},
+             "summary.json": {"stage": "a", "seconds": 1.5, "metrics": {"test": {"pet_iou": 0.5}}}}[name]  # fmt: skip
+    read = {"config.json": records.config_of, "summary.json": records.summary_of}[name]
+    files.write_json(tmp_path / name, whole)
+    assert read(tmp_path) == whole
+    files.write_json(tmp_path / name, whole | {key: value})
+    with pytest.raises(InputError, match=f"{name} is .*--overwrite"):
+        read(tmp_path)
 
 
 # --- flags and environment ---
@@ -417,6 +459,10 @@ FLAGS = [
     (["--init", "foo"], "unknown init 'foo'"),
     (["--backbone", "resnet9"], "unknown backbone"),
     (["--backbone", "timm:no_such_network"], "no_such_network"),
+    (["--backbone", "timm:hf-hub:no/such"], "is no name of a network of timm's"),
+    (["--data-root", ""], "argument --data-root: it is empty"),
+    (["--runs-root", ""], "argument --runs-root: it is empty"),
+    (["--weights", ""], "argument --weights: it is empty"),
     (["--weights", "/nowhere.pth"], "no such weights file"),
     (["--weights", "/dev/null"], "not a readable checkpoint"),
     (["--layout", "foo"], "unknown layout"),
@@ -453,6 +499,11 @@ FOLDERS = [
     ("train_unet/train_on_ensemble.py", ["--masks", ".."], "names a folder"),
     ("train_unet/evaluate_unet.py", ["--model", "../evaluate_unet"], "unknown model"),
     ("train_unet/predict.py", ["/nowhere.jpg"], "no such photo or folder|no finished segmenter"),
+    ("train_unet/predict.py", [""], "argument --photos: it is empty"),
+    ("train_unet/predict.py", ["/nowhere.jpg", "--out", ""], "argument --out: it is empty"),
+    ("train_classifier/pretrain_on_drawings.py", ["--held-out", "0"], "at least 1"),
+    ("train_unet/score_masks.py", ["--masks", "a", "--pet-values", "300"], "at most 255"),
+    ("train_unet/score_masks.py", ["--masks", "a", "a"], "each once"),
     ("train_unet/predict.py", ["/nowhere.jpg", "--checkpoint", "/dev/null"], "not a readable checkpoint|no such photo"),
     ("train_unet/score_masks.py", ["--masks", "/nowhere"], "no folder of masks"),
     ("train_unet/train_on_gt.py", ["--segmenter", "deeplabv3_mobilenet_v3_large", "--size", "48", "--batch-size", "1",
@@ -512,6 +563,7 @@ ARCHIVES = [
     [("x/images/pipe.jpg", tarfile.FIFOTYPE, b"")],
     [("x/images/folder.jpg", tarfile.DIRTYPE, b"")],
     [("x/images/bomb.jpg", tarfile.REGTYPE, bytes(30_000_000))],
+    [("x/images/.jpg", tarfile.REGTYPE, PHOTO)],
     [("x/images/a.jpg", tarfile.REGTYPE, PHOTO), ("y/images/a.jpg", tarfile.REGTYPE, PHOTO)],
 ]
 

@@ -9,7 +9,8 @@ from conftest import ROOT
 # From the bottom up: a file imports only what stands before it.
 ORDER = (
     "src", "src.metrics", "src.maps", "src.files", "src.locks", "src.manifest", "src.checkpoints", "src.distributed",
-    "src.compute", "src.runner", "src.cli", "src.provenance", "src.agreement", "src.runs", "src.drawings", "src.data",
+    "src.compute", "src.runner", "src.cli", "src.provenance", "src.agreement", "src.records",
+    "src.runs", "src.drawings", "src.data",
     "src.models", "src.postprocessing", "src.report", "src.expected_time", "src.scoring", "src.training", "src.methods",
     "src.export", "src.prediction", "src.predicted", "src.portable", "experiments", "scripts", "reproduce",
     "benchmarks",

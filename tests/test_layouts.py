@@ -80,6 +80,15 @@ def test_a_given_split_is_kept(settings, root):
     assert (len(photos.trainval), len(photos.test)) == (3, 2) and photos.names[-1] == "test/cup/1"
 
 
+def test_val_is_held_out_and_yolo_has_its_photos_below_images(settings, root):
+    for name in ("images/train/a.jpg", "images/train/b.jpg", "images/val/a.jpg"):
+        photo(root / name)
+    assert data.load(settings).breed_names == ["images"]
+    (root / "labels").mkdir()
+    photos = data.load(settings)
+    assert photos.breed_names == ["subject"] and [photos.names[i] for i in photos.test] == ["images/val/a"]
+
+
 @pytest.mark.parametrize(
     ("files", "line"),
     [
@@ -207,7 +216,7 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
         (root / kind).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, root / kind)
     code, out, err = script("reproduce.py", "--quick", "--list", "--passes", "1")
-    assert code == 0 and "--passes 1," in out, err  # as given, though 12 photos would want more
+    assert code == 0 and "trainings 1 times as long as usual (--passes), about" in out, err  # 12 photos want more
     code, out, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp", "--export", "voc")
     assert code == 0, err
     assert "photos to learn from" in out and "only your eyes" in out
@@ -243,7 +252,7 @@ def test_own_photos_get_the_members_that_they_allow(classes, background, quick, 
     ("paths", "line"),
     [
         (["Train/a.png", "Test/b.png"], "rename .*T.* to lower case"),
-        (["train/a.png", "val/b.png"], "1 photo outside train/ and test/ .val/b.png.*rename val/ to test/"),
+        (["train/a.png", "more/b.png"], "1 photo outside train/ and test/ .more/b.png.*move them"),
         (["train/mug/a.png", "train/background/b.png"], "background is no class"),
         (["images/a.png", "annotations/trimaps/a.png"], "give the folder above it"),
         (["a/1.png", "b/1.png", "masks/1.png"], "masks/1.png fits a/1 and b/1"),

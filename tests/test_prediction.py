@@ -1,7 +1,9 @@
 """Masks of photos from anywhere: what is written, what is passed over, what is named."""
 
 import json
+import os
 import re
+import shlex
 import subprocess
 import sys
 
@@ -192,7 +194,7 @@ def test_two_calls_into_one_folder(script, checkpoint, tmp_path, monkeypatch):
     """The second is refused: both would note in made_of.json what they make."""
     photo, out = draw(tmp_path / "a.jpg"), tmp_path / "out"
     monkeypatch.setattr(locks.Lock.__init__, "__defaults__", (0.1,))
-    code = f"from src.locks import Lock; Lock({str(out / 'lock')!r}, 'x'); print('held', flush=True); input()"
+    code = f"from src.locks import Lock; Lock({str(out / '.predict.lock')!r}, 'x'); print('held', flush=True); input()"
     other = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdin=-1, stdout=-1, text=True)
     try:
         assert other.stdout.readline() == "held\n"
@@ -202,7 +204,7 @@ def test_two_calls_into_one_folder(script, checkpoint, tmp_path, monkeypatch):
         other.wait()
     assert status == 2 and f"{out} is in use by process {other.pid}" in err
     assert predict(script, photo, "--out", out, "--checkpoint", checkpoint, "--fast")[0] == 0
-    assert not (out / "lock").exists()
+    assert not (out / ".predict.lock").exists()
 
 
 def test_three_lines_of_python(checkpoint):
@@ -216,6 +218,79 @@ def test_three_lines_of_python(checkpoint):
     for odd in ("photo.jpg", np.zeros((40, 60, 3), np.uint8), batch.float(), batch[0], [batch[0]]):
         with pytest.raises(TypeError, match="expected a PIL image, a list of them, or a uint8 tensor"):
             segmenter(odd)
+
+
+def test_files_of_others_are_never_taken_for_ones_own(script, checkpoint, tmp_path):
+    """Own photos may have masks/ of their own; a lock's name may lead elsewhere."""
+    photo, flags = draw(tmp_path / "own" / "a.jpg"), ("--checkpoint", checkpoint, "--fast", "--no-pictures")
+    masks.save(tmp_path / "own" / "masks" / "a.png", np.ones((40, 60), np.uint8))
+    before = (tmp_path / "own" / "masks" / "a.png").read_bytes()
+    code, _, err = predict(script, photo, "--out", tmp_path / "own", *flags)
+    assert code == 2 and "masks is in the way, and not of an earlier call; give another --out" in err
+    assert (tmp_path / "own" / "masks" / "a.png").read_bytes() == before
+    out = tmp_path / "out"
+    assert predict(script, photo, "--out", out, *flags)[0] == 0
+    masks.save(out / "masks" / "b.png", np.ones((40, 60), np.uint8))
+    code, _, err = predict(script, draw(tmp_path / "own" / "b.jpg"), "--out", out, *flags)
+    assert code == 2 and "b.png is of something else; give another --out" in err
+    (tmp_path / "precious.txt").write_text("precious")
+    (out / ".predict.lock").symlink_to(tmp_path / "precious.txt")
+    code, _, err = predict(script, photo, "--out", out, *flags)
+    assert code == 2 and "is in the way of a lock" in err and (tmp_path / "precious.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("kind", ["content", "pipe", "folder"])
+def test_what_is_no_lock_stays(tmp_path, kind):
+    path = tmp_path / "lock"
+    {"content": lambda: path.write_text("mine"), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}[kind]()
+    with pytest.raises(InputError, match="is in the way of a lock; move it"):
+        locks.Lock(path, "x")
+    assert path.exists() and (kind != "content" or path.read_text() == "mine")
+
+
+def test_overwrite_makes_masks_anew(script, checkpoint, tmp_path):
+    photo, out = draw(tmp_path / "a.jpg"), tmp_path / "out"
+    flags = (photo, "--out", out, "--checkpoint", checkpoint, "--no-pictures")
+    assert predict(script, *flags)[0] == 0
+    (out / "masks" / "a.png").write_bytes(b"")  # as a full disk may leave it
+    assert "1 photo to do" in predict(script, *flags)[2]
+    code, _, err = predict(script, *flags, "--overwrite", "--fast")
+    assert code == 0 and "1 photo to do, 0 done before" in err
+    code, _, err = predict(script, *flags, "--fast")
+    assert code == 0 and "0 photos to do" in err
+
+
+@pytest.mark.parametrize(("names", "line"), [
+    ([251 * "x" + ".png", 251 * "x" + ".bmp"], "rename it"), (["a.jpg", "a.png/b.jpg"], "rename it"),
+])  # fmt: skip
+def test_names_that_no_mask_can_have_are_refused_before_the_work(tmp_path, names, line):
+    for name in names:
+        draw(tmp_path / name)
+    with pytest.raises(InputError, match=line):
+        predicted.photos_in([tmp_path], tmp_path / "out")
+
+
+def test_two_names_of_one_crc_do_not_share_a_temporary_file(tmp_path):
+    """crc32 of "plumless.png" is that of "buckeroo.png"."""
+    with files.writing(tmp_path / "plumless.png") as one, files.writing(tmp_path / "buckeroo.png") as other:
+        one.write(b"one")
+        other.write(b"other")
+    assert (tmp_path / "plumless.png").read_bytes() == b"one"
+    assert (tmp_path / "buckeroo.png").read_bytes() == b"other"
+
+
+def test_a_class_cannot_lead_out_of_the_folder(tmp_path):
+    recogniser = type("Recogniser", (), {"classes": ["../../x"]})
+    with pytest.raises(InputError, match="cannot name a folder"):
+        next(predicted.write_heat(recogniser, "../../x", {}, tmp_path))
+
+
+def test_without_stderr_there_are_masks_as_well(checkpoint, tmp_path):
+    draw(tmp_path / "a.jpg")
+    words = [sys.executable, ROOT / "train_unet" / "predict.py", tmp_path / "a.jpg", "--out", tmp_path / "out"]
+    line = shlex.join(map(str, [*words, "--checkpoint", checkpoint, "--fast", "--no-pictures"]))
+    assert subprocess.run(f"{line} 2>&-", shell=True, timeout=120).returncode == 0
+    assert (tmp_path / "out" / "masks" / "a.png").exists()
 
 
 def test_python_and_the_script_make_the_same_mask_of_a_large_photo(script, checkpoint, tmp_path):

@@ -136,7 +136,7 @@ def test_corrupt_photo_stops_training_by_name_before_anything_is_written(script)
     assert code == 2 and photo.name in err and "1 photo of 20" in err and len(err.splitlines()) == 1
     assert not (script.runs_root / "train_classifier_37_class").exists()
     code, out, _ = script("train_classifier/train_classifier_37_class.py", "--epochs", "1", "--skip-bad-photos")
-    assert code == 0 and f"left out 1 photo of 20 unreadable: {photo.name}" in out
+    assert code == 0 and f"left out 1 photo of 20 unreadable: {photo}" in out
 
 
 def test_commands_are_copied_whole(settings):

@@ -33,6 +33,16 @@ def test_names_splits_and_sizes(settings, data_root, tmp_path):
         data.select(data_root, tmp_path / "list.txt", 40, root)
 
 
+def test_a_changed_photo_is_noticed(data_root, tmp_path):
+    name = sorted((data_root / "oxford-iiit-pet" / "images").iterdir())[0]
+    (tmp_path / "list.txt").write_text(f"{name.stem} trainval\n")
+    made = subset.select(data_root, tmp_path / "list.txt", 384, tmp_path / "made")
+    assert subset.select(data_root, tmp_path / "list.txt", 384, tmp_path / "made") == made
+    Image.new("RGB", (50, 60)).save(name)
+    with pytest.raises(InputError, match=f"{name.name} of .* changed since .*made was made; delete it"):
+        subset.select(data_root, tmp_path / "list.txt", 384, tmp_path / "made")
+
+
 def test_the_subset_of_the_readme_is_a_list(tmp_path):
     found = subset._read(ROOT / "data" / "pet_subset.txt")
     splits = list(found.values())

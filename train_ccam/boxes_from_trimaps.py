@@ -29,6 +29,7 @@ def around(photos, i):
 
 def main(settings):
     photos = data.load(settings, pixels=False)
+    masks.check_truths(photos)
     run = runs.Run(settings)
     index = photos.with_truth(photos.trainval)
     with compute.threads() as pool:

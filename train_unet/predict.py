@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
-from src import cli, compute, count_of, export, files, manifest, predicted, prediction
+from src import InputError, cli, compute, count_of, export, files, manifest, predicted, prediction
 from src.report import page
 
 PHOTOS = ()  # photos, and folders whose photos are looked for in subfolders, too
@@ -31,6 +31,8 @@ REPORT = False  # one page to look through the masks, the least certain first
 
 def main(settings):
     out, root = files.resolved(OUT), Path(settings.runs_root)
+    if CAM and (EXPORT or REPORT):
+        raise InputError("--cam makes heat maps alone; leave out --export and --report")
     photos = predicted.photos_in([Path(name) for name in PHOTOS], out)
     if EXPORT:
         export.check(EXPORT, photos)
@@ -38,14 +40,14 @@ def main(settings):
     if CAM:
         checkpoint = prediction.find_classifier(root, CLASSIFIER, RUN, CHECKPOINT)
         recogniser = prediction.Recogniser(checkpoint, settings.amp, knows=CAM)
-        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST)
+        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST, anew=settings.overwrite)
         written = predicted.write_heat(recogniser, CAM, ahead, out)
     else:
         checkpoint = prediction.find_segmenter(root, RUN, CHECKPOINT)
         segmenter = prediction.load(checkpoint, fast=FAST, amp=settings.amp)
         recogniser = prediction.beside(checkpoint, CLASSIFIER, settings.amp) if JSON else None
         beside = (["overlays", "cutouts"] if PICTURES else []) + (["maps"] if REPORT else [])
-        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST, beside)
+        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST, beside, settings.overwrite)
         how = {"recogniser": recogniser, "with_pictures": PICTURES, "with_maps": REPORT}
         written = predicted.write_masks(segmenter, ahead, out, **how)
     before = len(photos) - len(ahead)
@@ -55,9 +57,9 @@ def main(settings):
         if JSON:
             print(json.dumps(found), flush=True)
     print(f"{done} {folder}: {out / folder}", file=sys.stderr, flush=True)
-    if EXPORT and not CAM:
+    if EXPORT:
         print(f"export: {export.write(EXPORT, out, export.of_predictions(photos, out / 'masks'))}", file=sys.stderr)
-    if REPORT and not CAM:
+    if REPORT:
         print(f"report: {page.write_of_files(photos, out, f'Masks of {checkpoint}.')}", file=sys.stderr)
     sys.exit(1 if done < len(ahead) else 0)
 

@@ -22,8 +22,8 @@ JSON = ""  # file for the figures; empty: none
 
 
 def main(settings):
-    if not all(MASKS):
-        raise InputError("--masks wants the folders of masks to score")
+    if not all(MASKS) or len(set(MASKS)) < len(MASKS):
+        raise InputError("--masks wants the folders of masks to score, each once")
     photos = data.load(settings, pixels=settings.skip_bad_photos)  # only who leaves photos out must read them
     if not photos.has_truths():
         raise InputError(f"no trimaps in {settings.data_root} to score against")

@@ -114,8 +114,9 @@ def _read_xml(photo, base, name, alone):
     if photo.parent != base and alone:  # VOC's own place, beside JPEGImages
         tries.insert(1, photo.parent.parent / "Annotations" / f"{photo.stem}.xml")
     for path in tries:
-        if path.is_file():
+        if path.exists():
             try:
+                files.check_is_file(path)
                 root = ElementTree.parse(path)
                 size = int(root.findtext("size/width") or 0), int(root.findtext("size/height") or 0)
                 real = upright_size(photo)
@@ -124,9 +125,9 @@ def _read_xml(photo, base, name, alone):
                 width, height = size if all(size) else real
                 sides = [[float(box.findtext(side)) for side in ("xmin", "ymin", "xmax", "ymax")]
                          for box in root.iterfind("object/bndbox")]  # fmt: skip
+                return [((x0 - 1) / width, (y0 - 1) / height, x1 / width, y1 / height) for x0, y0, x1, y1 in sides]
             except (ElementTree.ParseError, OSError, TypeError, ValueError, LookupError, ArithmeticError) as error:
                 raise InputError(f"{path}: {error}") from None
-            return [((x0 - 1) / width, (y0 - 1) / height, x1 / width, y1 / height) for x0, y0, x1, y1 in sides]
     return []
 
 

@@ -44,6 +44,9 @@ def decoded(paths, settings):
     bad = [error for error in errors if error]
     if bad:
         text = f"{count_of(bad, 'photo')} of {len(paths)} unreadable: {few(bad)}"
+        if len(bad) > 3:
+            files.write_lines(base.with_suffix(".unreadable.txt"), bad)
+            text += f" (all of them in {base.with_suffix('.unreadable.txt')})"
         if not settings.skip_bad_photos:
             raise InputError(f"{text}; --skip-bad-photos leaves them out")
         print(f"left out {text}", flush=True)

@@ -19,6 +19,8 @@ MIN_SIDE = 8  # pixels; a photo narrower than this shows nothing that could be s
 # Not photos; EPS would run Ghostscript on whatever the file holds, the others only have stubs or need other programs.
 NO_PHOTOS = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "PDF", "WMF"}
 Image.init()
+# Odd EXIF blocks, palettes with transparency and photos of more than 90 megapixels; what is too large is an error.
+warnings.filterwarnings("ignore", module="PIL")
 FORMATS = sorted(set(Image.OPEN) - NO_PHOTOS)
 MORE_SUFFIXES = {".mpo"}  # two JPEGs in one, of 3D cameras: Pillow reads it, but as JPEG
 SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | MORE_SUFFIXES
@@ -55,14 +57,15 @@ def decode(path, size=None, max_side=None):
         InputError: not an image, cut off, or under MIN_SIDE pixels on a side; names the file.
     """
     try:
-        _check_is_file(path)
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
-            warnings.simplefilter("ignore")  # odd EXIF blocks and palettes with transparency do not matter here
+        files.check_is_file(path)
+        with Image.open(path, formats=FORMATS) as image:
             if min(image.size) < MIN_SIDE:
-                raise InputError(f"{path.name}: {image.width} x {image.height} pixels is too small")
+                raise InputError(f"{path}: {image.width} x {image.height} pixels is too small")
             if max_side:
                 image.draft("RGB", (max_side, max_side))
-            ImageOps.exif_transpose(image, in_place=True)
+            image.load()  # NumPy would swallow what goes wrong here
+            if _orientation(image):
+                ImageOps.exif_transpose(image, in_place=True)
             image = as_rgb(image)
             if max_side:
                 image = shrunk(image, max_side)
@@ -72,7 +75,7 @@ def decode(path, size=None, max_side=None):
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path.name}: {in_words(error)}") from None
+        raise InputError(f"{path}: {in_words(error)}") from None
 
 
 def shrunk(image, max_side):
@@ -91,21 +94,22 @@ def upright_size(path):
         InputError: not an image; names the file.
     """
     try:
-        _check_is_file(path)
-        with warnings.catch_warnings(), Image.open(path, formats=FORMATS) as image:
-            warnings.simplefilter("ignore")
+        files.check_is_file(path)
+        with Image.open(path, formats=FORMATS) as image:
             # orientations that lie on a side; a TIFF's own tag has turned its size already
             turned = ORIENTATION in getattr(image, "tag_v2", ())
-            lies = image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+            lies = _orientation(image) in (5, 6, 7, 8)
             return image.size[::-1] if lies and not turned else image.size
     except Exception as error:
-        raise InputError(f"{path.name}: {in_words(error)}") from None
+        raise InputError(f"{path}: {in_words(error)}") from None
 
 
-def _check_is_file(path):
-    """Opening a pipe would wait for whoever writes into it."""
-    if path.exists() and not path.is_file() and not path.is_dir():
-        raise OSError("a pipe or a device, no file")
+def _orientation(image):
+    """How EXIF says that an image lies; None without it, or where its block is damaged."""
+    try:
+        return image.getexif().get(ORIENTATION)
+    except Exception:
+        return None
 
 
 def in_words(error):

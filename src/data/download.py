@@ -1,8 +1,10 @@
 """Putting a data root together: the drawn sample, Oxford-IIIT Pet through torchvision, the Stanford backgrounds."""
 
 import http.client
+import lzma
 import math
 import os
+import re
 import shutil
 import tarfile
 import urllib.error
@@ -18,7 +20,17 @@ from src import InputError, files, locks
 ROOT = Path(__file__).resolve().parents[2]
 BACKGROUND_URL = "http://dags.stanford.edu/data/iccv09Data.tar.gz"  # Gould et al., ICCV 2009: 715 outdoor scenes
 BACKGROUND_PHOTOS = 715
-BROKEN = OSError, EOFError, zlib.error, tarfile.TarError, http.client.HTTPException  # connections and archives
+# What connections and archives raise.
+BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    OverflowError,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    http.client.HTTPException,
+)
 MOST_BYTES = 10_000_000  # of one of its photos, which have 320 x 240 pixels
 
 
@@ -108,7 +120,7 @@ def backgrounds(root, url=BACKGROUND_URL, expected=BACKGROUND_PHOTOS):
         if not archive.exists():
             _fetch(url, archive)
         with tarfile.open(archive) as tar:
-            members = [m for m in tar.getmembers() if m.isfile() and "/images/" in m.name and m.name.endswith(".jpg")]
+            members = [m for m in tar.getmembers() if m.isfile() and re.search(r"/images/\w+\.jpg$", m.name)]
             if len({Path(m.name).name for m in members}) != expected:
                 raise tarfile.TarError(f"{len(members)} photos instead of {expected}")
             if too_large := [m.name for m in members if m.size > MOST_BYTES]:

@@ -1,4 +1,7 @@
-"""Folders of photos: one subfolder a class or none, train/ and test/ above them, background/ and masks/ beside them."""
+"""Folders of photos: one subfolder a class or none, train/ and test/ above them, background/ and masks/ beside them.
+
+In YOLO's tree the photos are below images/, beside labels/.
+"""
 
 import os
 from pathlib import Path
@@ -8,7 +11,7 @@ from src.data.decoding import is_photo
 from src.data.photos import Listing
 from src.data.splitting import split_of
 
-SPLITS = {"train": "trainval", "test": "test"}  # name of the folder -> split
+SPLITS = {"train": "trainval", "test": "test", "val": "test"}  # name of the folder -> split
 OF_SYSTEMS = ("__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN")  # folders without photos
 RESERVED = ("background", "masks", *SPLITS)
 
@@ -53,9 +56,10 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
         InputError: photos beside subfolders with photos, two photos of one name, or folders that mean something else.
     """
     _check_folders(root)
-    given = [name for name in SPLITS if (root / name).is_dir()]
+    home = root / "images" if all((root / name).is_dir() for name in ("images", "labels")) else root
+    given = [home / name for name in SPLITS if (home / name).is_dir()]
     found = {}
-    for base in [root / name for name in given] or [root]:
+    for base in given or [home]:
         for path in sorted(photos_below(base)):
             inside = path.relative_to(base)
             if given or inside.parts[0] not in RESERVED:
@@ -74,7 +78,9 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
     return Listing(
         names=list(found),
         paths=[path for path, _ in found.values()],
-        splits=[SPLITS[name.split("/")[0]] if given else split_of(name) for name in found],
+        splits=[
+            SPLITS[path.relative_to(home).parts[0]] if given else split_of(name) for name, (path, _) in found.items()
+        ],
         species=labels,
         breeds=labels,
         species_names=order,
@@ -94,8 +100,7 @@ def _check_folders(root):
     if any(name in SPLITS for name in folders):
         lost = [path.relative_to(root) for path in sorted(photos_below(root))]
         if lost := [str(path) for path in lost if path.parts[0] not in RESERVED]:
-            text = f"{root}: {count_of(lost, 'photo')} outside train/ and test/ ({few(lost)})"
-            raise InputError(f"{text}; move them, or rename val/ to test/")
+            raise InputError(f"{root}: {count_of(lost, 'photo')} outside train/ and test/ ({few(lost)}); move them")
 
 
 def _masks_of(folder, names):

@@ -29,7 +29,7 @@ def listing(root, skip):
     rows = [row for row in rows if row[1] in paths]
     splits, names, breeds, species = map(list, zip(*rows, strict=True)) if rows else ([], [], [], [])
     trimaps = pets / "annotations" / "trimaps"
-    of_breeds = {breed: name.rpartition("_")[0] for name, breed in zip(names, breeds, strict=True)}  # Abyssinian_1
+    of_breeds = _breed_names(names, breeds)
     return Listing(
         names=names,
         paths=[paths[name] for name in names],
@@ -41,6 +41,21 @@ def listing(root, skip):
         truths=[trimaps / f"{name}.png" if trimaps.is_dir() else None for name in names],
         trimaps=True,
     )
+
+
+def _breed_names(names, breeds):
+    """dict class id -> name of the breed, from names such as Abyssinian_1.
+
+    Raises:
+        InputError: a class has photos of several breeds, or a breed several classes.
+    """
+    pairs = {(breed, name.rpartition("_")[0]) for name, breed in zip(names, breeds, strict=True)}
+    for k, what in ((0, "class"), (1, "breed")):
+        count, most = max(((n, one) for one, n in Counter(pair[k] for pair in pairs).items()), default=(1, ""))
+        if count > 1:
+            others = sorted(pair[1 - k] for pair in pairs if pair[k] == most)
+            raise InputError(f"the label lists have the {what} {most} as {few(others)}")
+    return dict(pairs)
 
 
 def read_list(path):

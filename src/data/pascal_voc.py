@@ -94,7 +94,11 @@ def _splits(folder, there):
 def _classes(path):
     """The set of class names in an annotation; empty where there is no file."""
     try:
-        return {o.findtext("name", "").strip() for o in ElementTree.parse(path).iter("object")} - {""}
+        files.check_is_file(path)
+        found = {o.findtext("name", "").strip() for o in ElementTree.parse(path).iter("object")} - {""}
+        if "background" in found:
+            raise ValueError("background is no class: it is what all photos without a subject show")
+        return found
     except FileNotFoundError:
         return set()
     except (ElementTree.ParseError, OSError, ValueError, LookupError) as error:

@@ -41,8 +41,13 @@ def select(root, photos, max_side, target):
 
 def _select(root, photos, wanted, made_of, max_side, target):
     if target.is_dir():
-        if not (target / LIST).is_file() or files.read_json(target / LIST) != made_of:
+        known = files.read_json(target / LIST) if (target / LIST).is_file() else {}
+        stamps = known.pop("stamps", {})
+        if known != made_of:
             raise InputError(f"{target} was made of another {photos}; delete it, or use another --runs-root")
+        if changed := [name for name, stamp in _stamps(root, wanted).items() if stamps.get(name) != stamp]:
+            text = f"{few(changed)} of {root} changed since {target} was made"
+            raise InputError(f"{text}; delete it, or use another --runs-root")
         return
     pets = download.prepare(Path(root), background=True) / "oxford-iiit-pet"
     rows = [
@@ -72,8 +77,19 @@ def _select(root, photos, wanted, made_of, max_side, target):
     for split in ("trainval", "test"):
         lines = [f"{name} {' '.join(known[name])} 1\n" for name, found in wanted.items() if found == split]
         (annotations / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-    files.write_json(part / LIST, made_of)
+    files.write_json(part / LIST, made_of | {"stamps": _stamps(root, wanted)})
     os.replace(part, target)
+
+
+def _stamps(root, wanted):
+    """dict name -> [bytes, time of change] of those photos and trimaps of a list that are there."""
+    pets, found = Path(root) / "oxford-iiit-pet", {}
+    paths = photos_by_stem(pets / "images") if (pets / "images").is_dir() else {}
+    for name in wanted:
+        for path in (paths.get(name), pets / "annotations" / "trimaps" / f"{name}.png"):
+            if path and path.is_file():
+                found[path.name] = [path.stat().st_size, path.stat().st_mtime_ns]
+    return found
 
 
 def _read(path):
@@ -85,6 +101,8 @@ def _read(path):
         name, _, split = line.strip().partition(" ")
         if name and split not in ("trainval", "test"):
             raise InputError(f"{path}, line {number}: expected 'name trainval' or 'name test', found {line!r}")
+        if found.get(name, split) != split:
+            raise InputError(f"{path}, line {number}: {name} is in both splits")
         found |= {name: split} if name else {}
     return found
 

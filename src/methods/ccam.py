@@ -240,7 +240,7 @@ def load(settings, path):
     Raises:
         InputError: the file is missing, or holds no CCAM on this backbone.
     """
-    saved = checkpoints.read_network(path, "ccam", settings.backbone, head_classes=list, guided=bool)
+    saved = checkpoints.read_network(path, "ccam", settings.backbone, head_classes=classifiers.are_classes, guided=bool)
     fc = saved["state"].get("fc.weight")
     classifier = classifiers.untrained(settings.backbone, 0 if fc is None else len(fc))
     model = CCAM(classifier, heads=len(saved["head_classes"]), guided=saved["guided"])

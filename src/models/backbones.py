@@ -1,11 +1,13 @@
 """Backbones at stride 16: torchvision's ResNets and MobileNetV2, and what fits of timm, as five stages."""
 
+import re
+
 import torch
 import torchvision
 from torch import nn
 from torch.fx.experimental.optimization import fuse
 
-from src import check_choice, compute
+from src import InputError, check_choice, compute
 from src.models import timm_networks
 
 BACKBONES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2")
@@ -63,6 +65,8 @@ def create(name, pretrained=False):
         InputError: unknown backbone. OSError: the weights were not downloaded.
     """
     if name.startswith("timm:"):
+        if not re.fullmatch(r"timm:[\w.]+", name):  # timm would take others for folders, or for what to download
+            raise InputError(f"{name[:60]} is no name of a network of timm's")
         return timm_networks.create(name.removeprefix("timm:"), pretrained)
     check_choice("backbone", name, (*BACKBONES, "timm:NAME"))
     return torchvision.models.get_model(name, weights="IMAGENET1K_V1" if pretrained else None)

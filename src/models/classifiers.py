@@ -92,10 +92,15 @@ def load(settings, path):
     """
     if path is None:
         return pretrained(settings), None
-    saved = checkpoints.read_network(path, "classifier", settings.backbone, classes=list)
+    saved = checkpoints.read_network(path, "classifier", settings.backbone, classes=are_classes)
     model = untrained(settings.backbone, len(saved["classes"]))
     checkpoints.fill(model, saved["state"], path)
     return model, saved["classes"]
+
+
+def are_classes(value):
+    """Whether a stranger's checkpoint has names of classes."""
+    return isinstance(value, list) and bool(value) and all(isinstance(name, str) for name in value)
 
 
 @torch.inference_mode()

@@ -1,5 +1,6 @@
 """Segmentation networks: the U-Net, a U-Net around a pretrained backbone, and torchvision's or smp's by name."""
 
+import math
 import textwrap
 
 import torch
@@ -112,7 +113,9 @@ def _smp(name, weights=None):
     except ImportError:
         package = "segmentation_models_pytorch"
         raise InputError(f"--segmenter {name} needs the package {package} (pip install {package})") from None
-    _, architecture, encoder = f"{name}::".split(":")[:3]
+    _, architecture, encoder, *rest = f"{name}::".split(":")
+    if any(rest):
+        raise InputError(f"{name}: expected smp:ARCHITECTURE:ENCODER")
     try:
         network = _Padded(smp.create_model(architecture, encoder, weights, classes=CLASSES)).eval()
         with torch.no_grad():
@@ -214,7 +217,7 @@ def _is_reading(value):
         return False
     numbers = [*scales, value["dilation"]]
     return (
-        all(type(n) in (int, float) for n in numbers)
+        all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
         and min(scales) >= 0.1
         and max(scales) <= 8
         and 0 <= value["dilation"] <= 0.5

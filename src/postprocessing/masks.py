@@ -58,6 +58,7 @@ def read(path, size=None, values=None, monochrome=False):
         InputError: no mask, of several channels, or with another value.
     """
     try:
+        files.check_is_file(path)
         content = io.BytesIO(Path(path).read_bytes())
         Image.open(content, formats=FORMATS).verify()  # its checksums, which reading does not look at
         with Image.open(content, formats=FORMATS) as image:
@@ -140,7 +141,8 @@ def from_folder(photos, folder, size):
 
 
 def from_trimaps(photos, size):
-    """The same of the ground truth."""
+    """The same of the ground truth; errors of `check_truths`."""
+    check_truths(photos)
     return lambda i: ground_truth(photos, i, size)
 
 
@@ -184,7 +186,8 @@ def refinement(reading, backend="lattice"):
         return None
     known = [field.name for field in fields(crf.DenseCRF)]
     for name, value in reading["crf"].items():
-        if name not in known or (name != "backend" and type(value) not in (int, float)):
+        whole = name in ("iterations", "max_side") and type(value) is not int
+        if name not in known or whole or (name != "backend" and type(value) not in (int, float)):
             raise InputError(f"the dense CRF of the checkpoint is damaged: {str(name)[:40]} is {str(value)[:40]}")
     return crf.DenseCRF(**reading["crf"] | {"backend": backend})
 

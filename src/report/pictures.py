@@ -8,6 +8,7 @@ matplotlib.use("Agg")  # no window is ever opened
 
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
+from matplotlib import font_manager  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from src import distributed, files, metrics  # noqa: E402
@@ -116,7 +117,7 @@ def sheet(path, photos, index, columns, rows=8):
     for i, line in zip(index, axes, strict=True):
         photo = decode(photos.paths[i], max_side=PANEL)  # a row of 50 megapixels would take gigabytes
         line[0].imshow(photo)
-        line[0].set_xlabel(photos.names[i].encode(errors="replace").decode(), fontsize=7, parse_math=False, loc="left")
+        line[0].set_xlabel(_printable(photos.names[i]), fontsize=7, parse_math=False, loc="left")
         trimap = masks.read_trimap(photos, i) if photos.truths[i] else None
         if trimap is not None:
             line[-1].imshow(overlay(photo, _at(photo, (trimap != metrics.BACKGROUND).astype(np.uint8))))
@@ -127,6 +128,12 @@ def sheet(path, photos, index, columns, rows=8):
                 iou = metrics.per_photo_iou(metrics.confusion(labels == 1, trimap)[None])[0]
                 axis.set_xlabel(f"IoU {100 * iou:.0f} %", fontsize=9)
     _save(figure, path)
+
+
+def _printable(name):
+    """A name with the signs that the font lacks, such as Chinese ones, as their numbers."""
+    known = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
+    return "".join(sign if ord(sign) in known else f"\\u{ord(sign):04x}" for sign in name)
 
 
 def _at(photo, labels):
@@ -143,7 +150,7 @@ def spread(index, count):
 
 def _save(figure, path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # names in scripts that the font lacks, or too long for their place
+        warnings.simplefilter("ignore")  # names too long for their place
         figure.tight_layout(pad=0.4)
     with files.writing(path) as file:
         figure.savefig(file, format=path.suffix[1:], dpi=110)

@@ -6,7 +6,7 @@ Both are read as {"seed0": {name of the run: its summary}}.
 import json
 from pathlib import Path
 
-from src import files, runs
+from src import files, records
 
 
 def of_runs(runs_root):
@@ -14,7 +14,7 @@ def of_runs(runs_root):
     found = {}
     for path in sorted(Path(runs_root).glob("*/seed*/summary.json")):
         name, seed = path.parts[-3:-1]
-        found.setdefault(seed, {})[name] = runs.summary_of(path.parent)
+        found.setdefault(seed, {})[name] = records.summary_of(path.parent)
     return found
 
 

@@ -5,7 +5,7 @@ A cell has `row`, `column`, `score` (key in summary.json's metrics with {} for t
 
 import numpy as np
 
-from src import runs
+from src import records
 
 READINGS = ("pet_iou", "pet_iou_border_ignored")
 FIGURES = {
@@ -34,7 +34,7 @@ def on_test(summaries, name, cell, figure="pet_iou"):
 def stage_score(path):
     """What the run at this path has on test, in words, or nothing: "IoU 46.5, crf IoU 49.2"."""
     words = []
-    for key, figures in runs.summary_of(path)["metrics"].items():
+    for key, figures in records.summary_of(path)["metrics"].items():
         for name, word in (("pet_iou", "IoU"), ("accuracy", "accuracy")):
             if key.startswith("test") and name in figures:
                 words.append(f"{key[5:]} {word} {100 * figures[name]:.1f}".lstrip())
@@ -179,7 +179,7 @@ def costs(paths, count):
     """
     rows = []
     for path in paths:
-        summary = runs.summary_of(path)
+        summary = records.summary_of(path)
         seconds = summary["seconds"]
         rows.append([summary["stage"], f"{seconds:.0f}", f"{1000 * seconds / count:.0f}", summary["peak_memory_mb"]])
     return markdown(["stage", "s", "ms a photo", "peak MB"], rows)
