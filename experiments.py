@@ -226,7 +226,7 @@ ABLATIONS = [
 WITH_BOXES = [
     Experiment("train_ccam/boxes_from_trimaps.py", {}, ground_truth=True),
     Experiment(ENSEMBLE, {"name": "boxes"}, (*MEMBER, "boxes_from_trimaps"), BOXES, ONE_SCALE),
-    Experiment(SEGMENTER, {"name": "boxes"}, ("ensemble_masks_boxes",), (*BOXES, "--masks", "boxes"),
+    Experiment(SEGMENTER, {"name": "boxes"}, ("ensemble_masks_boxes",), (*BOXES, "--masks", "boxes", "--rounds", "2"),
                SHORT_SEGMENTER),
 ]  # fmt: skip
 

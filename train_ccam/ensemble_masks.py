@@ -16,7 +16,7 @@ from src.postprocessing import masks
 from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
-SUPERVISION = "labels"  # or boxes, of trainval: masks fill them and stay inside
+SUPERVISION = "labels"  # or boxes, of trainval: masks stay inside, and are unsure where only filling them adds
 MEMBERS = ("ccam pretrained",)  # methods and what each started from, such as "class_specific_ccam specific_cat_dog"
 SCALES = (1.0, 1.5)  # of the photo, each with its mirror image
 THRESHOLD = 0.0  # of every map in [0, 1]; 0: each map's own, by Otsu's method

@@ -17,7 +17,7 @@ from src.postprocessing import masks
 from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
-SUPERVISION = "labels"  # or boxes, of trainval: masks fill them and stay inside
+SUPERVISION = "labels"  # or boxes, of trainval: masks stay inside, and are unsure where only filling them adds
 MASKS = ""  # NAME of the ensemble_masks run to learn from
 SCENES = False  # the photos of background/ train, too, as empty masks
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchvision's or smp:Unet:resnet34

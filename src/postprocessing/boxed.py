@@ -1,4 +1,4 @@
-"""Masks that fit bounding boxes: nothing outside, and something near each side.
+"""Masks that fit bounding boxes: nothing outside, and doubt where only a mask that touches all sides would be.
 
 A tight box says where the subject ends: its mask touches all four sides (Lempitsky, Kohli, Rother and Sharp, Image
 Segmentation with a Bounding Box Prior, ICCV 2009). Boxes are arrays (K, 4) of left, top, right, bottom, fractions.
@@ -21,7 +21,9 @@ def windows(boxes, shape, margin=0.0):
 
 
 def confine(prob, boxes, margin=0.0):
-    """A probability (H, W), set to 0 outside its boxes."""
+    """A probability (H, W), set to 0 outside its boxes; itself where those are None."""
+    if boxes is None:
+        return prob
     confined = np.zeros_like(prob)
     for window in windows(boxes, prob.shape, margin):
         confined[window] = prob[window]

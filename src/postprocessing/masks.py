@@ -237,16 +237,27 @@ def refined(images, probabilities, recipes):
 def finish(items, path, recipes, ignore_band):
     """Probabilities to the photos' own size, CRF, dilation, PNG.
 
+    With boxes nothing is left outside. Where masks have an `ignore_band`, to be learned from, pixels are uncertain too
+    that are subject only if the boxes are filled.
+
     Args:
         items: list of (photo's path, name of the mask, probability (S, S), its boxes or None).
         path, recipes, ignore_band: of `write`.
     """
     photo_paths, names, probabilities, boxes = zip(*items, strict=True)
-    made = refined([decode(photo) for photo in photo_paths], probabilities, recipes)
+    images = [decode(photo) for photo in photo_paths]
+    inside = [boxed.confine(prob, some) for prob, some in zip(probabilities, boxes, strict=True)]
+    twice = [k for k, some in enumerate(boxes) if ignore_band and some is not None]
+    filled = [boxed.fill(probabilities[k], boxes[k]) for k in twice]
+    made = refined(images + [images[k] for k in twice], inside + filled, recipes)
     for folder, full in made.items():
-        for name, prob, some in zip(names, full, boxes, strict=True):
-            inside = prob if some is None else boxed.confine(prob, some, boxed.MARGIN)
-            save(path / folder / f"{name}.png", label(inside, ignore_band), flush=False)  # Run.finish does
+        upper = dict(zip(twice, full[len(items) :], strict=True))
+        for k, name in enumerate(names):
+            labels = label(boxed.confine(full[k], boxes[k], boxed.MARGIN), ignore_band)
+            if k in upper:
+                doubtful = label(boxed.confine(upper[k], boxes[k], boxed.MARGIN), ignore_band) > 0
+                labels[(labels == 0) & doubtful] = IGNORE
+            save(path / folder / f"{name}.png", labels, flush=False)  # Run.finish does
 
 
 def write(path, photos, predict, recipes, *, threshold=None, ignore_band=0.0, boxes=None, chunk=32):
@@ -259,7 +270,7 @@ def write(path, photos, predict, recipes, *, threshold=None, ignore_band=0.0, bo
         recipes: dict folder -> Recipe.
         threshold: of the maps; None where they are probabilities already.
         ignore_band: half-width in probability of the band that is saved as 255.
-        boxes: dict photo's index -> its boxes (data.boxes): its mask fills them and stays inside.
+        boxes: dict photo's index -> its boxes (data.boxes): its mask stays inside, see `finish`.
     """
     boxes = boxes or {}
     for folder in recipes:
@@ -272,7 +283,7 @@ def write(path, photos, predict, recipes, *, threshold=None, ignore_band=0.0, bo
             found = predict(some)
             values = found if threshold is None else probability(found, threshold)
             items = [
-                (photos.paths[i], photos.names[i], boxed.fill(value, boxes[i]) if i in boxes else value, boxes.get(i))
+                (photos.paths[i], photos.names[i], value, boxes.get(i))
                 for i, value in zip(some.tolist(), values, strict=True)
             ]
             groups = [items[k : k + group] for k in range(0, len(items), group)]
