@@ -136,6 +136,23 @@ def test_a_filled_mask_touches_the_sides_and_nothing_is_outside():
     assert np.allclose(boxed.fill(large, boxes)[window], 0.9), "nothing to raise where the sides are reached"
 
 
+def test_what_only_a_filled_box_would_have_is_uncertain(tmp_path):
+    Image.new("RGB", (80, 60)).save(tmp_path / "a.png")
+    rows, columns = np.mgrid[:64, :64] / 64
+    prob = np.exp(-(((rows - 0.5) / 0.2) ** 2) - ((columns - 0.5) / 0.2) ** 2).astype(np.float32)
+    box = np.array([[0.2, 0.2, 0.8, 0.8]])
+    (tmp_path / "masks").mkdir()
+    for some, band, values in ((box, 0.1, {0, 1, 255}), (box, 0.0, {0, 1}), (None, 0.0, {0, 1})):
+        masks.finish([(tmp_path / "a.png", "a", prob, some)], tmp_path, {"masks": masks.Recipe()}, band)
+        labels = masks.read(tmp_path / "masks" / "a.png")
+        assert set(np.unique(labels)) == values and labels[30, 40] == 1
+        if band:
+            (window,) = boxed.windows(box, labels.shape, boxed.MARGIN + 0.02)
+            outside = np.ones(labels.shape, bool)
+            outside[window] = False
+            assert not labels[outside].any() and labels[16, 40] == 255  # near a side that the mask alone does not reach
+
+
 def test_every_box_keeps_a_pixel():
     tiny = np.array([[0.999, 0.999, 1.0, 1.0], [0.5, 0.5, 0.5001, 0.5001]])
     assert (boxed.confine(np.ones((10, 10)), tiny) > 0).sum() == 2
