@@ -261,8 +261,7 @@ def say_tables(settings, photos, chain, minutes):
 
 
 def main(settings):
-    if EXPORT:
-        export.check(EXPORT)
+    export.check(EXPORT)
     if SHEET and Path(SHEET).suffix not in pictures.SUFFIXES:
         raise InputError(f"--sheet {SHEET}: the name of a picture, {' or '.join(pictures.SUFFIXES)}")
     if PHOTOS:

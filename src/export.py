@@ -87,8 +87,13 @@ def of_photos(photos, index, folder):
 
 
 def check(kind, names=()):
-    """Raise InputError for a kind that is unknown or lacks its package, or names without `categories`: before work."""
-    check_choice("export", kind, KINDS)
+    """Raise InputError for a kind that is unknown or lacks its package, or names without `categories`: before work.
+
+    The kind may be empty, for no export.
+    """
+    check_choice("export", kind, ("", *KINDS))
+    if not kind:
+        return
     categories(names)
     if kind == "coco":
         _pycocotools()

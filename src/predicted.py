@@ -60,7 +60,7 @@ def photos_in(inputs, out):
     return names
 
 
-def write_masks(segmenter, photos, out, *, recogniser=None, with_pictures=True, with_maps=False, batch_size=16):
+def write_masks(segmenter, photos, out, recogniser=None, *, with_pictures=True, with_maps=False, batch_size=16):
     """Write the mask of each photo at its own size and, with_pictures, an overlay and a cut-out; see `_in_batches`.
 
     Args:
@@ -86,8 +86,6 @@ def write_masks(segmenter, photos, out, *, recogniser=None, with_pictures=True, 
 def write_heat(recogniser, name, photos, out, *, batch_size=16):
     """Write <out>/cams/<class>/<photo>.jpg, the CAM of a class over each photo; arguments and errors as above."""
     check_choice("class", name, recogniser.classes)
-    if Path(name).name != name:
-        raise InputError(f"the class {name!r} cannot name a folder")
 
     def write(photo_name, photo, found):
         heat, score = found

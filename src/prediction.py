@@ -144,6 +144,8 @@ class Recogniser:
         model, self.classes = classifiers.load(self.settings, path)
         if knows:
             check_choice("class", knows, self.classes)
+            if Path(knows).name != knows:  # it names one, and comes from a stranger
+                raise InputError(f"the class {knows!r} cannot name a folder")
         self.model, self.size = backbones.fuse_batchnorm(compute.to_device(model).eval()), saved["image_size"]
 
     @torch.inference_mode()

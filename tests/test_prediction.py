@@ -14,7 +14,7 @@ from PIL import Image
 
 from conftest import ROOT
 from src import InputError, files, locks, metrics, predicted, prediction
-from src.models import segmenters
+from src.models import classifiers, segmenters
 from src.postprocessing import guided, masks
 from src.postprocessing.crf import DenseCRF
 
@@ -279,10 +279,15 @@ def test_two_names_of_one_crc_do_not_share_a_temporary_file(tmp_path):
     assert (tmp_path / "buckeroo.png").read_bytes() == b"other"
 
 
-def test_a_class_cannot_lead_out_of_the_folder(tmp_path):
-    recogniser = type("Recogniser", (), {"classes": ["../../x"]})
-    with pytest.raises(InputError, match="cannot name a folder"):
-        next(predicted.write_heat(recogniser, "../../x", {}, tmp_path))
+def test_a_class_cannot_lead_out_of_the_folder(script, tmp_path):
+    settings, model = (
+        type("Settings", (), {"backbone": "resnet18", "image_size": 48}),
+        classifiers.untrained("resnet18", 1),
+    )
+    torch.save(classifiers.checkpoint(model, settings, ["../../x"]), tmp_path / "checkpoint.pt")
+    photo, out = draw(tmp_path / "a.jpg"), tmp_path / "deep" / "out"
+    code, _, err = predict(script, photo, "--out", out, "--cam", "../../x", "--classifier", tmp_path)
+    assert code == 2 and "the class '../../x' cannot name a folder" in err and not out.exists()
 
 
 def test_without_stderr_there_are_masks_as_well(checkpoint, tmp_path):

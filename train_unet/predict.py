@@ -34,8 +34,7 @@ def main(settings):
     if CAM and (EXPORT or REPORT):
         raise InputError("--cam makes heat maps alone; leave out --export and --report")
     photos = predicted.photos_in([Path(name) for name in PHOTOS], out)
-    if EXPORT:
-        export.check(EXPORT, photos)
+    export.check(EXPORT, photos)
     folder, suffix = (f"cams/{CAM}", ".jpg") if CAM else ("masks", ".png")
     if CAM:
         checkpoint = prediction.find_classifier(root, CLASSIFIER, RUN, CHECKPOINT)
@@ -48,10 +47,10 @@ def main(settings):
         recogniser = prediction.beside(checkpoint, CLASSIFIER, settings.amp) if JSON else None
         beside = (["overlays", "cutouts"] if PICTURES else []) + (["maps"] if REPORT else [])
         ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST, beside, settings.overwrite)
-        how = {"recogniser": recogniser, "with_pictures": PICTURES, "with_maps": REPORT}
-        written = predicted.write_masks(segmenter, ahead, out, **how)
-    before = len(photos) - len(ahead)
-    print(f"{count_of(ahead, 'photo')} to do, {before} done before, with {checkpoint}", file=sys.stderr)
+        written = predicted.write_masks(segmenter, ahead, out, recogniser, with_pictures=PICTURES, with_maps=REPORT)
+    print(
+        f"{count_of(ahead, 'photo')} to do, {len(photos) - len(ahead)} done before, with {checkpoint}", file=sys.stderr
+    )
     done = 0
     for done, found in enumerate(compute.progress(written, folder, total=len(ahead), unit="photo"), 1):  # noqa: B007
         if JSON:
