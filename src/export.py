@@ -91,9 +91,9 @@ def check(kind, names=()):
 
     The kind may be empty, for no export.
     """
-    check_choice("export", kind, ("", *KINDS))
     if not kind:
         return
+    check_choice("export", kind, KINDS)
     categories(names)
     if kind == "coco":
         _pycocotools()

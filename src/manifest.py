@@ -6,12 +6,12 @@ WRITTEN = ("masks", "overlays", "cutouts", "maps", "cams", "coco", "voc", "repor
 BESIDE = {"overlays": "overlays/{}.jpg", "cutouts": "cutouts/{}.png", "maps": "maps/{}.png"}  # made with a mask
 
 
-def note(out, folder, suffix, photos, checkpoint, fast, beside=(), anew=False):
+def note(out, folder, photos, checkpoint, fast, *, with_pictures=False, with_maps=False, anew=False):
     """Note in <out>/made_of.json what the files of a folder are made of, and with what; lock <out> for this process.
 
     Args:
-        out: Path. folder: its name in `out`. suffix: of its files. photos: dict of `predicted.photos_in`.
-        checkpoint, fast: what they are made with. beside: names in BESIDE of what is asked for beside the file.
+        out: Path. folder: its name in `out`, masks or cams/<class>. photos: dict of `predicted.photos_in`.
+        checkpoint, fast: what they are made with. with_pictures, with_maps: these are asked for beside each mask.
         anew: make all files again.
 
     Returns:
@@ -22,7 +22,7 @@ def note(out, folder, suffix, photos, checkpoint, fast, beside=(), anew=False):
             process writes there.
     """
     locks.Lock(out / ".predict.lock", out)
-    path = out / "made_of.json"
+    path, suffix = out / "made_of.json", ".png" if folder == "masks" else ".jpg"
     how = {"checkpoint": str(checkpoint), "CRC": files.digest(checkpoint), "--fast": fast}
     advice = "; give another --out"
     known = files.read_json(path, advice=advice) if path.exists() else {}
@@ -35,17 +35,18 @@ def note(out, folder, suffix, photos, checkpoint, fast, beside=(), anew=False):
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path} is damaged{advice}") from None
     for name in sources.keys() & photos.keys() if anew else ():
-        _remove(out, folder, suffix, name)
+        _remove(out, folder, name, suffix)
     if any(made.get(what) != how[what] for what in ("CRC", "--fast")) and any((out / folder).rglob(f"*{suffix}")):
         raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
+    asked = {"overlays": with_pictures, "cutouts": with_pictures, "maps": with_maps}
     ahead = {}
     for name, photo in photos.items():
         source, written = _stamp(photo), out / folder / f"{name}{suffix}"
         if written.exists() and paths.get(name) != source["path"]:
             raise InputError(f"{written} is of {paths.get(name, 'something else')}{advice}")
         if written.exists() and photo.exists() and sources[name] != source:
-            _remove(out, folder, suffix, name)
-        wanted = [written, *(out / BESIDE[what].format(name) for what in beside)]
+            _remove(out, folder, name, suffix)
+        wanted = [written, *(out / BESIDE[what].format(name) for what, needed in asked.items() if needed)]
         if not all(place.is_file() and place.stat().st_size for place in wanted):
             ahead[name] = photo
         sources[name] = source
@@ -54,7 +55,7 @@ def note(out, folder, suffix, photos, checkpoint, fast, beside=(), anew=False):
     return ahead
 
 
-def _remove(out, folder, suffix, name):
+def _remove(out, folder, name, suffix):
     """Remove what an earlier call has made of a photo."""
     beside = BESIDE.values() if folder == "masks" else ()
     for place in (f"{folder}/{name}{suffix}", *(place.format(name) for place in beside)):

@@ -78,7 +78,7 @@ def test_bad_input_is_one_line_and_exit_code_2(script, path, flags, message):
 def test_missing_upstream_names_the_command_that_makes_it(script):
     code, _, err = script("train_ccam/train_ccam.py", "--init", "cat_dog", "--seed", "3")
     assert code == 2
-    assert "is missing; first run: python train_classifier/train_classifier_cat_dog.py" in err
+    assert f"is missing; first run: python {runs.from_here('train_classifier/train_classifier_cat_dog.py')} " in err
     assert f"--runs-root {script.runs_root}" in err and "--seed 3" in err and "--weights random" in err
     assert not (script.runs_root / "train_ccam_cat_dog").exists()
 
@@ -142,7 +142,9 @@ def test_corrupt_photo_stops_training_by_name_before_anything_is_written(script)
 def test_commands_are_copied_whole(settings):
     settings.seed, settings.skip_bad_photos = 4, True
     text = runs.command(settings, "train_ccam/evaluate_ccam.py", method="ccam", init="37_bg")
-    assert text.startswith("python train_ccam/evaluate_ccam.py --method ccam --init 37_bg --data-root ")
+    assert text.startswith(
+        f"python {runs.from_here('train_ccam/evaluate_ccam.py')} --method ccam --init 37_bg --data-root "
+    )
     assert text.endswith("--image-size 48 --no-amp --skip-bad-photos")
     assert runs.stage_name("train_ccam/evaluate_ccam.py", method="ccam", init="37_bg") == "evaluate_ccam_ccam_37_bg"
 

@@ -35,22 +35,20 @@ def main(settings):
         raise InputError("--cam makes heat maps alone; leave out --export and --report")
     photos = predicted.photos_in([Path(name) for name in PHOTOS], out)
     export.check(EXPORT, photos)
-    folder, suffix = (f"cams/{CAM}", ".jpg") if CAM else ("masks", ".png")
+    folder, how = f"cams/{CAM}" if CAM else "masks", {"with_pictures": PICTURES, "with_maps": REPORT}
     if CAM:
         checkpoint = prediction.find_classifier(root, CLASSIFIER, RUN, CHECKPOINT)
         recogniser = prediction.Recogniser(checkpoint, settings.amp, knows=CAM)
-        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST, anew=settings.overwrite)
+        ahead = manifest.note(out, folder, photos, checkpoint, FAST, anew=settings.overwrite)
         written = predicted.write_heat(recogniser, CAM, ahead, out)
     else:
         checkpoint = prediction.find_segmenter(root, RUN, CHECKPOINT)
         segmenter = prediction.load(checkpoint, fast=FAST, amp=settings.amp)
         recogniser = prediction.beside(checkpoint, CLASSIFIER, settings.amp) if JSON else None
-        beside = (["overlays", "cutouts"] if PICTURES else []) + (["maps"] if REPORT else [])
-        ahead = manifest.note(out, folder, suffix, photos, checkpoint, FAST, beside, settings.overwrite)
-        written = predicted.write_masks(segmenter, ahead, out, recogniser, with_pictures=PICTURES, with_maps=REPORT)
-    print(
-        f"{count_of(ahead, 'photo')} to do, {len(photos) - len(ahead)} done before, with {checkpoint}", file=sys.stderr
-    )
+        ahead = manifest.note(out, folder, photos, checkpoint, FAST, **how, anew=settings.overwrite)
+        written = predicted.write_masks(segmenter, ahead, out, recogniser, **how)
+    before = len(photos) - len(ahead)
+    print(f"{count_of(ahead, 'photo')} to do, {before} done before, with {checkpoint}", file=sys.stderr)
     done = 0
     for done, found in enumerate(compute.progress(written, folder, total=len(ahead), unit="photo"), 1):  # noqa: B007
         if JSON:
