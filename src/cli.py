@@ -103,11 +103,9 @@ def override(script, argv=None):
             _add_flag(house if name in shared else experiment, name, default, note)
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(parser.parse_args(argv)).items()}
     script.update({name: values[name] for name in own})
-    for name, value in values.items():
-        default = () if name not in {**shared, **own} else {**shared, **own}[name][0]
-        if (value == "" and default) or (
-            default == () and "" in value
-        ):  # as from a variable of the shell without value
+    for name, value in values.items():  # empty as from a variable of the shell that is not set
+        default, _ = {**shared, **own}[name]
+        if value == "" != default or (default == () and "" in value):
             parser.error(f"argument --{name.lower().replace('_', '-')}: it is empty")
     settings = SimpleNamespace(**{name.lower(): values[name] for name in shared})
     settings.data_root = files.resolved(settings.data_root)

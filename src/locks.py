@@ -54,15 +54,16 @@ class Lock:
 
     def _try(self):
         """Whether the lock is ours now, or the disk has no locks."""
+        in_the_way = InputError(f"{self.path} is in the way of a lock; move it")
         try:  # a link would lead elsewhere, and opening a pipe would wait
             handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
-                raise InputError(f"{self.path} is in the way of a lock; move it") from None
+                raise in_the_way from None
             raise
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise InputError(f"{self.path} is in the way of a lock; move it")
+            raise in_the_way
         file = os.fdopen(handle, "r+", encoding="utf-8", errors="replace")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,7 +74,7 @@ class Lock:
             return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.ENOENT)
         if file.read(len(HOLDER)) not in ("", HOLDER):
             file.close()
-            raise InputError(f"{self.path} is in the way of a lock; move it")
+            raise in_the_way
         file.seek(0)
         file.truncate(0)
         file.write(f"{HOLDER}{os.getpid()} on {socket.gethostname()}")

@@ -81,7 +81,8 @@ def certainty(prob, mask):
     It is their IoU with the minimum and the maximum in place of "and" and "or"; of an empty mask, how far from 1 the
     highest probability is. Among several measures it orders masks most like their true IoU (benchmarks/LOG.md).
     """
-    mask = np.asarray(Image.fromarray(mask.astype(np.float32)).resize(prob.shape[::-1], Image.Resampling.BILINEAR))
+    mask = Image.fromarray(255 * mask.astype(np.uint8)).resize(prob.shape[::-1], Image.Resampling.BILINEAR)
+    mask = np.float32(mask) / 255
     if not mask.any():
         return float(1 - prob.max())
     return float(np.minimum(prob, mask).sum() / np.maximum(prob, mask).sum())

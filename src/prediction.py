@@ -118,7 +118,10 @@ class Segmenter:
         if not photos:
             return []
         photos = [decoding.as_rgb(ImageOps.exif_transpose(photo)) for photo in photos]
-        small = [np.array(decoding.shrunk(photo, MAX_SIDE)) for photo in photos]
+        small = [photo.copy() for photo in photos]
+        for photo in small:
+            photo.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BILINEAR)
+        small = [np.array(photo) for photo in small]
         found = zip(photos, small, self.probabilities(small), strict=True)
         return [at_size_of(np.array(photo), self.finish(s, prob), s) for photo, s, prob in found]
 

@@ -68,7 +68,7 @@ def decode(path, size=None, max_side=None):
                 ImageOps.exif_transpose(image, in_place=True)
             image = as_rgb(image)
             if max_side:
-                image = shrunk(image, max_side)
+                image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
             if size:
                 image = image.resize((size, size), Image.Resampling.BILINEAR)
             return np.array(image)
@@ -76,15 +76,6 @@ def decode(path, size=None, max_side=None):
         raise
     except Exception as error:
         raise InputError(f"{path}: {in_words(error)}") from None
-
-
-def shrunk(image, max_side):
-    """An image with at most this many pixels on its longer side; the same object where it has them."""
-    if max(image.size) <= max_side:
-        return image
-    small = image.copy()
-    small.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
-    return small
 
 
 def upright_size(path):

@@ -20,17 +20,8 @@ from src import InputError, files, locks
 ROOT = Path(__file__).resolve().parents[2]
 BACKGROUND_URL = "http://dags.stanford.edu/data/iccv09Data.tar.gz"  # Gould et al., ICCV 2009: 715 outdoor scenes
 BACKGROUND_PHOTOS = 715
-# What connections and archives raise.
-BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    OverflowError,
-    zlib.error,
-    lzma.LZMAError,
-    tarfile.TarError,
-    http.client.HTTPException,
-)
+BROKEN = (OSError, EOFError, ValueError, ArithmeticError, zlib.error, lzma.LZMAError, tarfile.TarError,
+          http.client.HTTPException)  # what connections and archives raise  # fmt: skip
 MOST_BYTES = 10_000_000  # of one of its photos, which have 320 x 240 pixels
 
 

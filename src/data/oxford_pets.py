@@ -50,11 +50,11 @@ def _breed_names(names, breeds):
         InputError: a class has photos of several breeds, or a breed several classes.
     """
     pairs = {(breed, name.rpartition("_")[0]) for name, breed in zip(names, breeds, strict=True)}
-    for k, what in ((0, "class"), (1, "breed")):
-        count, most = max(((n, one) for one, n in Counter(pair[k] for pair in pairs).items()), default=(1, ""))
-        if count > 1:
-            others = sorted(pair[1 - k] for pair in pairs if pair[k] == most)
-            raise InputError(f"the label lists have the {what} {most} as {few(others)}")
+    for this, other, what in ((0, 1, "class"), (1, 0, "breed")):
+        counts = Counter(pair[this] for pair in pairs)
+        for key in [key for key, count in counts.items() if count > 1]:
+            others = sorted(pair[other] for pair in pairs if pair[this] == key)
+            raise InputError(f"the label lists have the {what} {key} as {few(others)}")
     return dict(pairs)
 
 

@@ -54,23 +54,25 @@ def write_of_files(photos, out, lead):
     Returns:
         Path of the page.
     """
-    found = []
-    for name, path in photos.items():
-        if all((out / folder / f"{name}.png").is_file() for folder in ("masks", "maps")):
-            mask, heat = masks.read(out / "masks" / f"{name}.png"), masks.read(out / "maps" / f"{name}.png")
-            found.append((metrics.certainty(heat / 255, mask == 1), name, path))
-    found.sort(key=lambda one: one[0])
 
-    def one(item):
-        sure, name, path = item
-        mask, heat = (masks.read(out / folder / f"{name}.png") for folder in ("masks", "maps"))
-        return _card(path, name, class_of(name), [mask], sure, heat=heat)
+    def read(name):
+        return [masks.read(out / folder / f"{name}.png") for folder in ("masks", "maps")]
 
+    def certainty(name):
+        mask, heat = read(name)
+        return metrics.certainty(heat / 255, mask == 1)
+
+    def card(name):
+        mask, heat = read(name)
+        return _card(photos[name], name, class_of(name), [mask], sure[name], heat=heat)
+
+    there = [name for name in photos if all((out / folder / f"{name}.png").is_file() for folder in ("masks", "maps"))]
     with compute.threads() as pool:
-        gallery = list(pool.map(one, found[:MOST]))
+        sure = dict(zip(there, pool.map(certainty, there), strict=True))
+        gallery = list(pool.map(card, sorted(there, key=sure.get)[:MOST]))
     words = {
         "lead": lead,
-        "choice": choice(gallery, found, "the least certain"),
+        "choice": choice(gallery, there, "the least certain"),
         "certainty": "how well the mask fits the probability that the network gave",
         "map": "that probability, white where it is 1",
     }

@@ -72,10 +72,9 @@ def save_cutout(path, photo, mask):
 
 def save_map(path, prob, size, side):
     """Write a probability (h, w) in [0, 1] as a grey PNG with the shape of a photo of this size, `side` pixels long."""
-    image = Image.new("L", size)
-    image.thumbnail((side, side))
-    small = Image.fromarray((255 * prob).round().astype(np.uint8)).resize(image.size, Image.Resampling.BILINEAR)
-    _save_image(path, small, "PNG")
+    shape = [max(1, round(pixels * min(1, side / max(size)))) for pixels in size]
+    image = Image.fromarray((255 * prob).round().astype(np.uint8)).resize(shape, Image.Resampling.BILINEAR)
+    _save_image(path, image, "PNG")
 
 
 def save_heat(path, photo, heat):
