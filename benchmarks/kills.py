@@ -94,7 +94,7 @@ def content(path):
         lines = [line.split(",") for line in path.read_text().splitlines()]
         return [[v for name, v in zip(lines[0], line, strict=True) if name != "seconds"] for line in lines]
     if path.suffix == ".md":
-        return path.read_text().partition("| Stage | s |")[0]
+        return path.read_text().partition("| stage | s |")[0]
     return path.read_bytes()
 
 

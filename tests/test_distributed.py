@@ -1,8 +1,11 @@
 """Two processes under torchrun (gloo, CPU, fp32) do what one does."""
 
 import json
+import multiprocessing
 import os
+import runpy
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,34 +34,69 @@ def torchrun(script, tmp_path):
     return run
 
 
-def both(script, torchrun, path, *flags):
+def as_torchrun(argv, environment, log):
+    """What torchrun starts, in a process that has torch already."""
+    os.environ.update(environment)
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.argv = argv
+    torch.set_num_threads(1)
+    runpy.run_path(argv[0], run_name="__main__")
+
+
+@pytest.fixture
+def pair(script, tmp_path):
+    """Function: the same without torchrun, which imports torch three times; returns what the first process prints."""
+
+    def run(path, *flags):
+        words = [ROOT / path, *flags, *TINY, "--data-root", script.data_root, "--runs-root", tmp_path / "two"]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["src.training"])
+        logs, processes = [tmp_path / f"log{k}" for k in range(2)], []
+        for k, log in enumerate(logs):
+            environment = {**shared, "RANK": str(k), "LOCAL_RANK": str(k)}
+            processes.append(context.Process(target=as_torchrun, args=(list(map(str, words)), environment, log)))
+            processes[-1].start()
+        for process in processes:
+            process.join(300)
+        assert [process.exitcode for process in processes] == [0, 0], logs[0].read_text() + logs[1].read_text()
+        return logs[0].read_text()
+
+    run.runs_root = tmp_path / "two"
+    return run
+
+
+def both(script, pair, path, *flags):
     code, _, err = script(path, *flags)
     assert code == 0, err
-    done = torchrun(path, *flags)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return pair(path, *flags)
 
 
-def checkpoints(script, torchrun, stage):
-    paths = [root / stage / "seed0" / "checkpoint.pt" for root in (script.runs_root, torchrun.runs_root)]
+def checkpoints(script, pair, stage):
+    paths = [root / stage / "seed0" / "checkpoint.pt" for root in (script.runs_root, pair.runs_root)]
     return [torch.load(path, weights_only=True)["state"] for path in paths]
 
 
-def test_ccam_of_two_processes_is_that_of_one(script, torchrun):
+def test_ccam_of_two_processes_is_that_of_one(script, pair):
     """20 steps of uneven batches (2 + 1 photos): the loss compares all photos of a batch, and BatchNorm sees them."""
     out = both(
-        script, torchrun, "train_class_specific_ccam/train_ccam_on_specific_37_class.py", "--epochs", "5", "--no-amp"
+        script, pair, "train_class_specific_ccam/train_ccam_on_specific_37_class.py", "--epochs", "5", "--no-amp"
     )
     assert out.count("epoch 5/5") == 1  # one process logs
-    assert not list(torchrun.runs_root.rglob("scratch*"))  # the file of features that both used has no name
-    one, two = checkpoints(script, torchrun, "train_ccam_on_specific_37_class")
-    start = json.loads((torchrun.runs_root / "train_ccam_on_specific_37_class/seed0/config.json").read_text())
+    assert not list(pair.runs_root.rglob("scratch*"))  # the file of features that both used has no name
+    one, two = checkpoints(script, pair, "train_ccam_on_specific_37_class")
+    start = json.loads((pair.runs_root / "train_ccam_on_specific_37_class/seed0/config.json").read_text())
     assert start["world_size"] == 2
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4, msg=name)
     flags = ("--scales", "1.0", "--no-amp")
-    both(script, torchrun, "train_class_specific_ccam/generate_masks.py", *flags)
-    folders = [root / "generate_masks_specific_37_class/seed0" for root in (script.runs_root, torchrun.runs_root)]
+    both(script, pair, "train_class_specific_ccam/generate_masks.py", *flags)
+    folders = [root / "generate_masks_specific_37_class/seed0" for root in (script.runs_root, pair.runs_root)]
     scores = [json.loads((folder / "summary.json").read_text())["metrics"] for folder in folders]
     assert scores[1]["test"]["photos"] == 8 and scores[1]["trainval_crf"]["photos"] == 12
     assert scores[1]["test"]["pet_iou"] == pytest.approx(scores[0]["test"]["pet_iou"], abs=0.01)
@@ -69,19 +107,19 @@ def test_ccam_of_two_processes_is_that_of_one(script, torchrun):
         assert (masks[0] == masks[1]).mean() > 0.99
 
 
-def test_classifier_of_two_processes_is_that_of_one(script, torchrun):
+def test_classifier_of_two_processes_is_that_of_one(script, pair):
     """Photos are augmented alike, and the classification loss is that of the whole batch."""
     flags = ("--epochs", "4", "--batch-size", "3", "--frozen-stages", "5", "--no-amp")
-    both(script, torchrun, "train_classifier/train_classifier_cat_dog.py", *flags)
-    one, two = checkpoints(script, torchrun, "train_classifier_cat_dog")
+    both(script, pair, "train_classifier/train_classifier_cat_dog.py", *flags)
+    one, two = checkpoints(script, pair, "train_classifier_cat_dog")
     torch.testing.assert_close(two["fc.weight"], one["fc.weight"], rtol=1e-4, atol=1e-5)
 
 
-def test_segmenter_and_ccam_with_ecs_train_in_two_processes(script, torchrun):
+def test_segmenter_and_ccam_with_ecs_train_in_two_processes(pair, torchrun):
     """Their BatchNorm sees each process's own photos, so they are not the same as in one; they end, and are scored."""
-    for path, flags in (("train_unet/train_on_gt.py", ["--size", "32"]), ("train_ccam/train_ccam_ecs.py", [])):
-        done = torchrun(path, "--epochs", "1", *flags)
-        assert done.returncode == 0, done.stderr
+    assert "done in" in pair("train_ccam/train_ccam_ecs.py", "--epochs", "1")
+    done = torchrun("train_unet/train_on_gt.py", "--epochs", "1", "--size", "32")
+    assert done.returncode == 0, done.stderr
     rows = (torchrun.runs_root / "train_on_gt" / "seed0" / "metrics.csv").read_text().splitlines()
     assert len(rows) == 2 and float(rows[1].split(",")[1]) > 0
     again = torchrun("train_unet/train_on_gt.py", "--size", "32")
