@@ -43,11 +43,14 @@ def photos_in(inputs, out):
             found.append((Path(path.name), path))
         else:
             raise InputError(f"no such photo or folder: {path}")
-    once = {}  # a photo that was found in two ways
+    seen, once = set(), {}  # photos that are found in two ways; two links to one file are two photos
     for name, path in found:
-        once.setdefault(files.resolved(path), (name, path))
-    stems, names = Counter(name.with_suffix("") for name, _ in once.values()), {}
-    for name, path in once.values():
+        place = os.path.abspath(path)
+        if place not in seen:
+            seen.add(place)
+            once.setdefault((name, files.resolved(path)), path)
+    stems, names = Counter(name.with_suffix("") for name, _ in once), {}
+    for (name, _), path in once.items():
         key = str(name if stems[name.with_suffix("")] > 1 else name.with_suffix(""))
         if names.setdefault(key, path) != path:
             raise InputError(f"{names[key]} and {path} would write the same mask; give their folders, or another --out")

@@ -187,6 +187,8 @@ def test_photos_that_differ_in_their_suffix_keep_it(tmp_path):
     for names, once in (("y/a.jpg z/a.jpg", ["a"]), ("y y/a.jpg y/../z", ["a"]), ("x/a.png x", ["a.png", "a.jpg"])):
         found = predicted.photos_in([tmp_path / name for name in names.split()], tmp_path / "out")
         assert list(found) == once
+    (tmp_path / "y" / "b.jpg").symlink_to(tmp_path / "y" / "a.jpg")
+    assert sorted(predicted.photos_in([tmp_path / "y"], tmp_path / "out")) == ["a", "b"]
 
 
 def test_two_calls_into_one_folder(script, checkpoint, tmp_path, monkeypatch):
