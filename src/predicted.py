@@ -31,9 +31,7 @@ def photos_in(inputs, out):
         InputError: an input is missing, there is no photo, two photos would write the same mask, or a mask's name would
             be too long.
     """
-    once = {files.resolved(path): path for path in reversed(inputs)}  # a folder may be named in two ways
-    inputs = list(reversed(once.values()))
-    found, several = [], sum(path.is_dir() for path in inputs) > 1
+    found, several = [], len({files.resolved(path) for path in inputs if path.is_dir()}) > 1
     written = {out / name for name in manifest.WRITTEN}
     for path in inputs:
         if path.is_dir():
