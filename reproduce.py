@@ -206,7 +206,7 @@ def own_chain(settings, photos):
     scenes = layouts.has_scenes(photos.root)
     chain = experiments.own(classes, scenes, QUICK, SUPERVISION == "boxes")
     names = [e.name for e in chain]
-    ahead = [e.name for e in chain if not runs.finished(directory(settings, e))]
+    ahead = [e.name for e in chain if settings.overwrite or not runs.finished(directory(settings, e))]
     members, rounds = len(chain[-2].reads), experiments.QUICK_ROUNDS if QUICK else experiments.OWN_ROUNDS
     expected, left = dict.fromkeys(names, 0), "all stages finished before"
     if ahead:

@@ -102,11 +102,13 @@ def override(script, argv=None):
         else:
             _add_flag(house if name in shared else experiment, name, default, note)
     values = {k: tuple(v) if isinstance(v, list) else v for k, v in vars(parser.parse_args(argv)).items()}
-    script.update({name: values[name] for name in own})
     for name, value in values.items():  # empty as from a variable of the shell that is not set
         default, _ = {**shared, **own}[name]
-        if value == "" != default or (default == () and "" in value):
+        if default == () and "" in value:
+            parser.error(f"argument {name.lower()}: one is empty")
+        if value == "" and default:
             parser.error(f"argument --{name.lower().replace('_', '-')}: it is empty")
+    script.update({name: values[name] for name in own})
     settings = SimpleNamespace(**{name.lower(): values[name] for name in shared})
     settings.data_root = files.resolved(settings.data_root)
     settings.runs_root = files.resolved(settings.runs_root)

@@ -20,11 +20,11 @@ def start():
     """Join the other processes that torchrun started, if it did: one a GPU (NCCL), or several on CPUs (gloo)."""
     try:
         count = int(os.environ.get("WORLD_SIZE", "1"))
-        places = [int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK", "MASTER_PORT")]
+        place = [int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK", "MASTER_PORT") if count > 1]
     except ValueError:
         raise InputError("WORLD_SIZE, RANK or the like, which torchrun sets, is no number") from None
-    if count > 1 and not 0 <= places[0] < count:
-        raise InputError(f"the environment's RANK {places[0]} is not below its WORLD_SIZE {count}")
+    if count > 1 and not 0 <= place[0] < count:
+        raise InputError(f"the environment's RANK {place[0]} is not below its WORLD_SIZE {count}")
     if count > 1 and not dist.is_initialized():
         if missing := [name for name in TORCHRUN if name not in os.environ]:
             raise InputError(f"the environment has WORLD_SIZE without {few(missing)}; start with torchrun, or unset it")

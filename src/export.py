@@ -38,8 +38,8 @@ class Item:
 def categories(names):
     """The category of photos that are known by their name alone.
 
-    It is the first folder of the name, below train/ or test/ if all are there, and "subject" for all where one of them
-    is in no folder.
+    It is the first folder of the name, below train/, test/ or val/ if all are there, and "subject" for all where one of
+    them is in no folder.
 
     Returns:
         dict name -> category.

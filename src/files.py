@@ -111,10 +111,10 @@ def _replace(target, made, old):
         raise
 
 
-def empty(folder, first, but):
-    """Remove what a folder holds, the file named `first` before all else; the file named `but` stays."""
+def empty(folder, first, last, but):
+    """Remove what a folder holds, the file `first` before all else, `last` after all else; the file `but` stays."""
     (folder / first).unlink(missing_ok=True)
-    for path in folder.iterdir():
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == last):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         elif path.name != but:

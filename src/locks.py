@@ -72,7 +72,7 @@ class Lock:
         except OSError as error:
             file.close()
             return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.ENOENT)
-        if file.read(len(HOLDER)) not in ("", HOLDER):
+        if file.read(len(HOLDER)).strip("\0") not in ("", HOLDER):  # a power cut may leave zeros
             file.close()
             raise in_the_way
         file.seek(0)

@@ -15,7 +15,8 @@ def note(out, folder, photos, checkpoint, fast, *, with_pictures=False, with_map
         anew: make all files again.
 
     Returns:
-        Those of the photos of which something is not there yet; the files of a photo that has changed are removed.
+        Those of the photos of which something is not there yet; of those whose own file is to be made again, all files
+        are removed.
 
     Raises:
         InputError: a file is there, but of another photo, not of an earlier call, or made in another way; another
@@ -34,32 +35,27 @@ def note(out, folder, photos, checkpoint, fast, *, with_pictures=False, with_map
         paths = {name: source["path"] for name, source in sources.items()}
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path} is damaged{advice}") from None
-    for name in sources.keys() & photos.keys() if anew else ():
-        _remove(out, folder, name, suffix)
-    if any(made.get(what) != how[what] for what in ("CRC", "--fast")) and any((out / folder).rglob(f"*{suffix}")):
-        raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
     asked = {"overlays": with_pictures, "cutouts": with_pictures, "maps": with_maps}
-    ahead = {}
+    stale, ahead, now = [], {}, {}
     for name, photo in photos.items():
-        source, written = _stamp(photo), out / folder / f"{name}{suffix}"
-        if written.exists() and paths.get(name) != source["path"]:
+        now[name], written = _stamp(photo), out / folder / f"{name}{suffix}"
+        if written.exists() and paths.get(name) != now[name]["path"]:
             raise InputError(f"{written} is of {paths.get(name, 'something else')}{advice}")
-        if written.exists() and photo.exists() and sources[name] != source:
-            _remove(out, folder, name, suffix)
-        wanted = [written, *(out / BESIDE[what].format(name) for what, needed in asked.items() if needed)]
-        if not all(place.is_file() and place.stat().st_size for place in wanted):
+        again = photo.exists() and (anew or (written.exists() and sources[name] != now[name]))
+        if again or not written.is_file() or not written.stat().st_size:
+            stale.append(name)
             ahead[name] = photo
-        sources[name] = source
-    known[folder] = {"how": how, "photos": sources}
+        elif not all((out / BESIDE[what].format(name)).is_file() for what, needed in asked.items() if needed):
+            ahead[name] = photo
+    kept = {*(out / folder).rglob(f"*{suffix}")} - {out / folder / f"{name}{suffix}" for name in stale}
+    if kept and any(made.get(what) != how[what] for what in ("CRC", "--fast")):
+        raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
+    for name in stale:
+        for place in (f"{folder}/{name}{suffix}", *(BESIDE[what].format(name) for what in asked if folder == "masks")):
+            (out / place).unlink(missing_ok=True)
+    known[folder] = {"how": how, "photos": sources | now}
     files.write_json(path, known)
     return ahead
-
-
-def _remove(out, folder, name, suffix):
-    """Remove what an earlier call has made of a photo."""
-    beside = BESIDE.values() if folder == "masks" else ()
-    for place in (f"{folder}/{name}{suffix}", *(place.format(name) for place in beside)):
-        (out / place).unlink(missing_ok=True)
 
 
 def _stamp(photo):

@@ -12,7 +12,7 @@ from src.data import decoding, folders
 from src.postprocessing import masks
 from src.report import page, pictures
 
-LONGEST = 255  # bytes of a file's name
+LINUX, LONGEST = sys.platform == "linux", 255  # bytes of a file's name there
 
 
 def photos_in(inputs, out):
@@ -56,7 +56,10 @@ def photos_in(inputs, out):
         raise InputError(f"no photos in {', '.join(map(str, inputs))}")
     above = {str(parent) for name in names for parent in Path(name).parents}
     for name, path in names.items():
-        if len(os.fsencode(Path(name).name)) + len(".png") > LONGEST or above & {f"{name}.png", f"{name}.jpg"}:
+        if (LINUX and len(os.fsencode(Path(name).name)) + len(".png") > LONGEST) or above & {
+            f"{name}.png",
+            f"{name}.jpg",
+        }:
             raise InputError(f"no file can have the name of {path}'s mask; rename it")
     return names
 
@@ -127,19 +130,21 @@ def _read(path):
 
 
 def _write_mask(segmenter, photo, prob, kind, name, path, out, with_pictures, with_maps):
-    """Finish a photo's mask and write it last: it tells that the photo is done."""
-    refined, (width, height) = segmenter.finish(photo, prob), decoding.upright_size(path)
-    sure = metrics.certainty(prob, refined > 0.5)
+    """Finish a photo's mask, unless there is one, and write it last: it tells that the photo is done."""
+    place, (width, height) = out / "masks" / f"{name}.png", decoding.upright_size(path)
     small, photo = photo, photo if photo.shape[:2] == (height, width) else decoding.decode(path)
-    mask = prediction.at_size_of(photo, refined, small)
+    there = place.is_file()  # an earlier call has made it; somebody may have corrected it since
+    mask = masks.read(place) == 1 if there else prediction.at_size_of(photo, segmenter.finish(small, prob), small)
+    sure = round(metrics.certainty(prob, mask), 4)
     if with_pictures:
         pictures.save_overlay(out / "overlays" / f"{name}.jpg", photo, mask)
         pictures.save_cutout(out / "cutouts" / f"{name}.png", photo, mask)
     if with_maps:
-        pictures.save_map(out / "maps" / f"{name}.png", prob, small.shape[1::-1], page.SIDE)
-    masks.save(out / "masks" / f"{name}.png", mask.astype(np.uint8))
+        pictures.save_map(out / "maps" / f"{name}.png", prob, small.shape[1::-1], page.SIDE, certainty=sure)
+    if not there:
+        masks.save(place, mask.astype(np.uint8))
     found = {
-        "photo": str(path), "mask": str(out / "masks" / f"{name}.png"), "size": [width, height],
-        "area": round(float(mask.mean()), 4), "box": metrics.box(mask), "certainty": round(sure, 4),
+        "photo": str(path), "mask": str(place), "size": [width, height], "area": round(float(mask.mean()), 4),
+        "box": metrics.box(mask), "certainty": sure,
     }  # fmt: skip
     return found | ({"class": kind[0], "score": round(kind[1], 4)} if kind else {})

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from src import InputError, check_choice, checkpoints, compute, maps
 from src.data import decoding
@@ -34,7 +34,7 @@ def find_segmenter(runs_root, run="", checkpoint=""):
         InputError: none is named and none is there that was trained without ground truth.
     """
     if checkpoint or run:
-        return Path(checkpoint) if checkpoint else Path(run) / "checkpoint.pt"
+        return _file_of(checkpoint or run)
     found = newest(runs_root, "**/train_on_*/seed*")
     if found is None:
         raise InputError(f"no finished segmenter below {runs_root}; give --checkpoint or --run")
@@ -55,10 +55,8 @@ def find_classifier(runs_root, classifier="", run="", checkpoint=""):
     beside = _beside(find_segmenter(runs_root, run, checkpoint)) if run or checkpoint else None
     found = beside or newest(runs_root, "**/*classifier*/seed*")
     if found is None:
-        raise InputError(
-            f"--cam wants a classifier, and none is below {runs_root}; give --classifier, or train one: "
-            "python train_classifier/train_classifier_37_class.py --data-root PHOTOS"
-        )
+        text = f"--cam wants a classifier, and none is below {runs_root}"
+        raise InputError(f"{text}; give --classifier, or train one (instruction.md, section 6)")
     return found
 
 
@@ -73,8 +71,12 @@ def load(path, fast=False, amp=True):
     Raises:
         InputError: the file is missing or holds no segmenter.
     """
-    path = Path(path)
-    return Segmenter(*segmenters.load(path / "checkpoint.pt" if path.is_dir() else path), fast=fast, amp=amp)
+    return Segmenter(*segmenters.load(_file_of(path)), fast=fast, amp=amp)
+
+
+def _file_of(path):
+    """A checkpoint's path, given that or its run directory's."""
+    return Path(path) / "checkpoint.pt" if Path(path).is_dir() else Path(path)
 
 
 class Segmenter:
@@ -106,6 +108,8 @@ class Segmenter:
     def __call__(self, photos):
         """Masks, bool (H, W), of one PIL image, a list of them, or a uint8 tensor (N, 3, H, W).
 
+        They are those of predict.py, but for the outlines of JPEGs over MAX_SIDE, which it shrinks while it reads them.
+
         Raises:
             TypeError: anything else.
         """
@@ -117,7 +121,7 @@ class Segmenter:
             raise TypeError("expected a PIL image, a list of them, or a uint8 tensor (N, 3, H, W)")
         if not photos:
             return []
-        photos = [decoding.as_rgb(ImageOps.exif_transpose(photo)) for photo in photos]
+        photos = [decoding.as_rgb(decoding.upright(photo)) for photo in photos]
         small = [photo.copy() for photo in photos]
         for photo in small:
             photo.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BILINEAR)
@@ -147,7 +151,7 @@ class Recogniser:
         model, self.classes = classifiers.load(self.settings, path)
         if knows:
             check_choice("class", knows, self.classes)
-            if Path(knows).name != knows:  # it names one, and comes from a stranger
+            if knows == ".." or Path(knows).name != knows:  # it names one, and comes from a stranger
                 raise InputError(f"the class {knows!r} cannot name a folder")
         self.model, self.size = backbones.fuse_batchnorm(compute.to_device(model).eval()), saved["image_size"]
 

@@ -13,7 +13,6 @@ from src import InputError, agreement, check_choice, checkpoints, cli, compute, 
 from src.provenance import of_this_run
 
 AGAIN = agreement.AGAIN
-END_AND_LOCK = "summary.json", "lock"  # of a run directory: a half emptied one is not finished, and still locked
 
 
 def stage_name(script, **variant):
@@ -61,7 +60,7 @@ def from_here(script):
     """Path of a script as it is called from the current directory."""
     try:
         return os.path.relpath(cli.ROOT / script)
-    except OSError:  # the current directory is gone
+    except (OSError, ValueError):  # the current directory is gone, or on another drive
         return str(cli.ROOT / script)
 
 
@@ -127,8 +126,20 @@ def discard(path):
     """
     if path.is_dir():
         lock = locks.Lock(path / "lock", path)
-        files.empty(path, *END_AND_LOCK)
+        _empty(path)
         lock.release()
+
+
+def _empty(path):
+    """Remove what a run has left in its directory but the lock.
+
+    Raises:
+        InputError: there is something, but no run.
+    """
+    others = [p.name for p in path.iterdir() if p.suffix != ".part" and p.name != "lock"]
+    if others and not {"config.json", "summary.json"} & {*others}:
+        raise InputError(f"{path} holds {few(others)}, but no run; move that, or use another --runs-root")
+    files.empty(path, "summary.json", "config.json", "lock")  # half emptied it is not finished, a run, and locked
 
 
 class Run:
@@ -155,10 +166,7 @@ class Run:
         self._lock = locks.Lock(self.path / "lock", self.path)
         self._refuse_if_finished()  # by another process that had the lock until now
         if settings.overwrite:
-            others = [p.name for p in self.path.iterdir() if p.suffix != ".part" and p.name != "lock"]
-            if others and not {"config.json", "summary.json", "log.txt"} & {*others}:
-                raise InputError(f"{self.path} holds {few(others)}, but no run; move that, or use another --runs-root")
-            files.empty(self.path, *END_AND_LOCK)
+            _empty(self.path)
         if (self.path / "config.json").exists():
             before = records.config_of(self.path)
             for part in ("settings", "constants"):

@@ -499,7 +499,7 @@ FOLDERS = [
     ("train_unet/train_on_ensemble.py", ["--masks", ".."], "names a folder"),
     ("train_unet/evaluate_unet.py", ["--model", "../evaluate_unet"], "unknown model"),
     ("train_unet/predict.py", ["/nowhere.jpg"], "no such photo or folder|no finished segmenter"),
-    ("train_unet/predict.py", [""], "argument --photos: it is empty"),
+    ("train_unet/predict.py", [""], "argument photos: one is empty"),
     ("train_unet/predict.py", ["/nowhere.jpg", "--out", ""], "argument --out: it is empty"),
     ("train_classifier/pretrain_on_drawings.py", ["--held-out", "0"], "at least 1"),
     ("train_unet/score_masks.py", ["--masks", "a", "--pet-values", "300"], "at most 255"),

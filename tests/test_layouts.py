@@ -252,7 +252,7 @@ def test_own_photos_get_the_members_that_they_allow(classes, background, quick, 
     ("paths", "line"),
     [
         (["Train/a.png", "Test/b.png"], "rename .*T.* to lower case"),
-        (["train/a.png", "more/b.png"], "1 photo outside train/ and test/ .more/b.png.*move them"),
+        (["train/a.png", "more/b.png"], "1 photo outside train/, test/ and val/ .more/b.png.*move them"),
         (["train/mug/a.png", "train/background/b.png"], "background is no class"),
         (["images/a.png", "annotations/trimaps/a.png"], "give the folder above it"),
         (["a/1.png", "b/1.png", "masks/1.png"], "masks/1.png fits a/1 and b/1"),

@@ -14,6 +14,8 @@ from tqdm import tqdm
 from src import InputError, compute, count_of, distributed, few, files, locks
 from src.data import decoding
 
+SHOWN = 3  # unreadable photos in a message; more are in a file
+
 
 def decoded(paths, settings):
     """Decode photos once into a memory-mapped array keyed by the files and the size that made it.
@@ -38,15 +40,15 @@ def decoded(paths, settings):
             found = _open(base, shape)
             if found is None:
                 raise InputError(f"{base} cannot be read back as it was written; is the disk sound?")
+        bad = [error for error in found[1] if error]
+        if len(bad) > SHOWN:
+            files.write_lines(base.with_suffix(".unreadable.txt"), bad)
     finally:
         lock.release()
     array, errors, sums = found
-    bad = [error for error in errors if error]
     if bad:
-        text = f"{count_of(bad, 'photo')} of {len(paths)} unreadable: {few(bad)}"
-        if len(bad) > 3:
-            files.write_lines(base.with_suffix(".unreadable.txt"), bad)
-            text += f" (all of them in {base.with_suffix('.unreadable.txt')})"
+        text = f"{count_of(bad, 'photo')} of {len(paths)} unreadable: {few(bad, SHOWN)}"
+        text += f" (all of them in {base.with_suffix('.unreadable.txt')})" if len(bad) > SHOWN else ""
         if not settings.skip_bad_photos:
             raise InputError(f"{text}; --skip-bad-photos leaves them out")
         print(f"left out {text}", flush=True)

@@ -64,9 +64,7 @@ def decode(path, size=None, max_side=None):
             if max_side:
                 image.draft("RGB", (max_side, max_side))
             image.load()  # NumPy would swallow what goes wrong here
-            if _orientation(image):
-                ImageOps.exif_transpose(image, in_place=True)
-            image = as_rgb(image)
+            image = as_rgb(upright(image))
             if max_side:
                 image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
             if size:
@@ -93,6 +91,11 @@ def upright_size(path):
             return image.size[::-1] if lies and not turned else image.size
     except Exception as error:
         raise InputError(f"{path}: {in_words(error)}") from None
+
+
+def upright(image):
+    """A PIL image as its EXIF tag turns it; itself without one, or with a damaged one."""
+    return ImageOps.exif_transpose(image) if _orientation(image) else image
 
 
 def _orientation(image):

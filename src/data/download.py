@@ -111,7 +111,7 @@ def backgrounds(root, url=BACKGROUND_URL, expected=BACKGROUND_PHOTOS):
         if not archive.exists():
             _fetch(url, archive)
         with tarfile.open(archive) as tar:
-            members = [m for m in tar.getmembers() if m.isfile() and re.search(r"/images/\w+\.jpg$", m.name)]
+            members = [m for m in tar.getmembers() if m.isfile() and re.search(r"/images/\w+\.jpg\Z", m.name)]
             if len({Path(m.name).name for m in members}) != expected:
                 raise tarfile.TarError(f"{len(members)} photos instead of {expected}")
             if too_large := [m.name for m in members if m.size > MOST_BYTES]:

@@ -1,6 +1,6 @@
-"""Folders of photos: one subfolder a class or none, train/ and test/ above them, background/ and masks/ beside them.
+"""Folders of photos: one subfolder a class or none, train/, test/ or val/ above them, background/ and masks/ beside.
 
-In YOLO's tree the photos are below images/, beside labels/.
+In YOLO's tree the photos are below images/, beside labels/, and of one class.
 """
 
 import os
@@ -48,15 +48,15 @@ def photos_below(folder):
 
 
 def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folders cannot disagree with a list
-    """List the photos; without train/ and test/, a hash of its name puts every fifth photo into test.
+    """List the photos; without train/, test/ and val/, a hash of its name puts every fifth photo into test.
 
     Masks for evaluation are masks/<the photo's path>.png, with or without train/ or test/ and the class before it.
 
     Raises:
         InputError: photos beside subfolders with photos, two photos of one name, or folders that mean something else.
     """
-    _check_folders(root)
     home = root / "images" if all((root / name).is_dir() for name in ("images", "labels")) else root
+    _check_folders(home)
     given = [home / name for name in SPLITS if (home / name).is_dir()]
     found = {}
     for base in given or [home]:
@@ -68,10 +68,11 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
                     raise InputError(f"two photos are named {name}: {found[name][0].name} and {path.name}; rename one")
                 found[name] = (path, inside)
     classes = {inside.parts[0] if len(inside.parts) > 1 else "" for _, inside in found.values()}
-    if len(classes) > 1 and "" in classes:
+    if home == root and len(classes) > 1 and "" in classes:
         loose = [path.name for path, inside in found.values() if len(inside.parts) == 1]
         raise InputError(f"{root} has photos beside subfolders of photos ({few(loose)}); move them into a subfolder")
-    labels = [inside.parts[0] if len(inside.parts) > 1 else "subject" for _, inside in found.values()]
+    alone = home != root or "" in classes
+    labels = ["subject" if alone else inside.parts[0] for _, inside in found.values()]
     if odd := sorted(set(labels) & set(RESERVED)):
         raise InputError(f"{root}: {few(odd)} is no class; put it beside train/ (data/README.md)")
     order = {name: name for name in sorted(set(labels))}
@@ -100,7 +101,9 @@ def _check_folders(root):
     if any(name in SPLITS for name in folders):
         lost = [path.relative_to(root) for path in sorted(photos_below(root))]
         if lost := [str(path) for path in lost if path.parts[0] not in RESERVED]:
-            raise InputError(f"{root}: {count_of(lost, 'photo')} outside train/ and test/ ({few(lost)}); move them")
+            raise InputError(
+                f"{root}: {count_of(lost, 'photo')} outside train/, test/ and val/ ({few(lost)}); move them"
+            )
 
 
 def _masks_of(folder, names):

@@ -52,9 +52,9 @@ def _breed_names(names, breeds):
     pairs = {(breed, name.rpartition("_")[0]) for name, breed in zip(names, breeds, strict=True)}
     for this, other, what in ((0, 1, "class"), (1, 0, "breed")):
         counts = Counter(pair[this] for pair in pairs)
-        for key in [key for key, count in counts.items() if count > 1]:
-            others = sorted(pair[other] for pair in pairs if pair[this] == key)
-            raise InputError(f"the label lists have the {what} {key} as {few(others)}")
+        if twice := [key for key, count in counts.items() if key and count > 1]:  # names without _ have no breed
+            others = sorted(pair[other] for pair in pairs if pair[this] == twice[0])
+            raise InputError(f"the label lists have the {what} {twice[0]} as {few(others)}")
     return dict(pairs)
 
 

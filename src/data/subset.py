@@ -42,10 +42,10 @@ def select(root, photos, max_side, target):
 def _select(root, photos, wanted, made_of, max_side, target):
     if target.is_dir():
         known = files.read_json(target / LIST) if (target / LIST).is_file() else {}
-        stamps = known.pop("stamps", {})
+        stamps = known.pop("stamps", None)
         if known != made_of:
             raise InputError(f"{target} was made of another {photos}; delete it, or use another --runs-root")
-        if changed := [name for name, stamp in _stamps(root, wanted).items() if stamps.get(name) != stamp]:
+        if changed := _changed(root, wanted, stamps):
             text = f"{few(changed)} of {root} changed since {target} was made"
             raise InputError(f"{text}; delete it, or use another --runs-root")
         return
@@ -77,19 +77,27 @@ def _select(root, photos, wanted, made_of, max_side, target):
     for split in ("trainval", "test"):
         lines = [f"{name} {' '.join(known[name])} 1\n" for name, found in wanted.items() if found == split]
         (annotations / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-    files.write_json(part / LIST, made_of | {"stamps": _stamps(root, wanted)})
+    files.write_json(part / LIST, made_of | {"stamps": {path.name: _stamp(path) for path in _sources(root, wanted)}})
     os.replace(part, target)
 
 
-def _stamps(root, wanted):
-    """dict name -> [bytes, time of change] of those photos and trimaps of a list that are there."""
-    pets, found = Path(root) / "oxford-iiit-pet", {}
+def _sources(root, wanted):
+    """Those photos and trimaps of a list that are there."""
+    pets = Path(root) / "oxford-iiit-pet"
     paths = photos_by_stem(pets / "images") if (pets / "images").is_dir() else {}
-    for name in wanted:
-        for path in (paths.get(name), pets / "annotations" / "trimaps" / f"{name}.png"):
-            if path and path.is_file():
-                found[path.name] = [path.stat().st_size, path.stat().st_mtime_ns]
-    return found
+    found = [path for name in wanted for path in (paths.get(name), pets / "annotations" / "trimaps" / f"{name}.png")]
+    return [path for path in found if path and path.is_file()]
+
+
+def _stamp(path):
+    return {"changed": path.stat().st_mtime_ns, "CRC": files.digest(path)}
+
+
+def _changed(root, wanted, stamps):
+    """Names of the photos and trimaps that are others than when their stamps were taken."""
+    before = {path: (stamps or {}).get(path.name) for path in _sources(root, wanted)}
+    touched = [path for path, stamp in before.items() if stamp and stamp["changed"] != path.stat().st_mtime_ns]
+    return [path.name for path in touched if files.digest(path) != before[path]["CRC"]]
 
 
 def _read(path):

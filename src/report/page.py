@@ -12,6 +12,7 @@ from src import compute, count_of, files, metrics
 from src.data.decoding import decode
 from src.data.folders import SPLITS
 from src.postprocessing import masks
+from src.report import pictures
 
 MOST = 300  # photos of a gallery
 SIDE = 320  # pixels of the longer side of its pictures: 300 photos with nine masks each then stay under 25 MB
@@ -55,20 +56,13 @@ def write_of_files(photos, out, lead):
         Path of the page.
     """
 
-    def read(name):
-        return [masks.read(out / folder / f"{name}.png") for folder in ("masks", "maps")]
-
-    def certainty(name):
-        mask, heat = read(name)
-        return metrics.certainty(heat / 255, mask == 1)
-
     def card(name):
-        mask, heat = read(name)
+        mask, heat = (masks.read(out / folder / f"{name}.png") for folder in ("masks", "maps"))
         return _card(photos[name], name, class_of(name), [mask], sure[name], heat=heat)
 
     there = [name for name in photos if all((out / folder / f"{name}.png").is_file() for folder in ("masks", "maps"))]
+    sure = {name: pictures.note_of(out / "maps" / f"{name}.png", "certainty") for name in there}
     with compute.threads() as pool:
-        sure = dict(zip(there, pool.map(certainty, there), strict=True))
         gallery = list(pool.map(card, sorted(there, key=sure.get)[:MOST]))
     words = {
         "lead": lead,
@@ -81,16 +75,16 @@ def write_of_files(photos, out, lead):
 
 
 def class_of(name):
-    """The first folder of a photo's name, below train/ or test/; empty if it is in none."""
+    """The first folder of a photo's name, below train/, test/ or val/; empty if it is in none."""
     parts = Path(name).parts[:-1]
     parts = parts[1:] if parts[:1] and parts[0] in SPLITS else parts
     return parts[0] if parts else ""
 
 
 def choice(shown, among, how):
-    """Words for the photos of a gallery: "all 12 photos", or "300 of 5,000 photos" and how they were chosen."""
+    """Words for the photos of a gallery: "all 12 photos", or "300 of 5000 photos" and how they were chosen."""
     if len(shown) == len(among):
-        return f"all {count_of(among, 'photo')}" if len(among) > 1 else "1 photo"
+        return "1 photo" if len(among) == 1 else f"all {count_of(among, 'photo')}"
     return f"{len(shown)} of {count_of(among, 'photo')}, {how}"
 
 

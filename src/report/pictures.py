@@ -9,7 +9,7 @@ matplotlib.use("Agg")  # no window is ever opened
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib import font_manager  # noqa: E402
-from PIL import Image  # noqa: E402
+from PIL import Image, PngImagePlugin  # noqa: E402
 
 from src import distributed, files, metrics  # noqa: E402
 from src.data.decoding import decode  # noqa: E402
@@ -70,11 +70,27 @@ def save_cutout(path, photo, mask):
     _save_image(path, cut, "PNG", compress_level=1)
 
 
-def save_map(path, prob, size, side):
-    """Write a probability (h, w) in [0, 1] as a grey PNG with the shape of a photo of this size, `side` pixels long."""
+def save_map(path, prob, size, side, **notes):
+    """Write a probability (h, w) in [0, 1] as a grey PNG with the shape of a photo of this size, `side` pixels long.
+
+    Args:
+        notes: numbers that the file also holds, for `note_of`.
+    """
+    info = PngImagePlugin.PngInfo()
+    for name, value in notes.items():
+        info.add_text(name, str(value))
     shape = [max(1, round(pixels * min(1, side / max(size)))) for pixels in size]
     image = Image.fromarray((255 * prob).round().astype(np.uint8)).resize(shape, Image.Resampling.BILINEAR)
-    _save_image(path, image, "PNG")
+    _save_image(path, image, "PNG", pnginfo=info)
+
+
+def note_of(path, name):
+    """A number that `save_map` put into a file; 0 where it has none of that name."""
+    with Image.open(path) as image:
+        try:
+            return float(image.info.get(name, 0))
+        except ValueError:
+            return 0.0
 
 
 def save_heat(path, photo, heat):
