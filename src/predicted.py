@@ -12,7 +12,7 @@ from src.data import decoding, folders
 from src.postprocessing import masks
 from src.report import page, pictures
 
-LINUX, LONGEST = sys.platform == "linux", 255  # bytes of a file's name there
+LONGEST = 255  # bytes of a file's name on Linux
 
 
 def photos_in(inputs, out):
@@ -56,10 +56,8 @@ def photos_in(inputs, out):
         raise InputError(f"no photos in {', '.join(map(str, inputs))}")
     above = {str(parent) for name in names for parent in Path(name).parents}
     for name, path in names.items():
-        if (LINUX and len(os.fsencode(Path(name).name)) + len(".png") > LONGEST) or above & {
-            f"{name}.png",
-            f"{name}.jpg",
-        }:
+        too_long = sys.platform == "linux" and len(os.fsencode(Path(name).name)) + len(".png") > LONGEST
+        if too_long or above & {f"{name}.png", f"{name}.jpg"}:
             raise InputError(f"no file can have the name of {path}'s mask; rename it")
     return names
 

@@ -131,6 +131,19 @@ def test_masks_stay_while_their_photos_are_out_of_reach(script, checkpoint, tmp_
     assert code == 0 and "0 photos to do, 1 done before" in err and (out / "masks" / "a.png").exists()
 
 
+def test_a_mask_that_was_corrected_by_hand_stays(script, checkpoint, tmp_path):
+    photo, out = draw(tmp_path / "a.jpg"), tmp_path / "out"
+    flags = (photo, "--out", out, "--checkpoint", checkpoint, "--fast")
+    assert predict(script, *flags, "--no-pictures")[0] == 0
+    corrected = np.zeros((40, 60), np.uint8)
+    corrected[:20] = 1
+    masks.save(out / "masks" / "a.png", corrected)
+    code, text, _ = predict(script, *flags, "--json")
+    assert code == 0 and json.loads(text)["area"] == 0.5 and (masks.read(out / "masks" / "a.png") == corrected).all()
+    with Image.open(out / "cutouts" / "a.png") as cut:
+        assert (np.array(cut)[..., 3] == 255 * corrected).all()
+
+
 def test_what_an_earlier_call_was_not_asked_for_is_made(script, checkpoint, tmp_path):
     """The page needs maps to say how certain masks are; a later call may ask for pictures, too."""
     root, out = tmp_path / "photos", tmp_path / "out"
@@ -257,6 +270,10 @@ def test_overwrite_makes_masks_anew(script, checkpoint, tmp_path):
     assert "1 photo to do" in predict(script, *flags)[2]
     code, _, err = predict(script, *flags, "--overwrite", "--fast")
     assert code == 0 and "1 photo to do, 0 done before" in err
+    other = draw(tmp_path / "b.jpg")
+    assert predict(script, other, *flags[1:], "--fast")[0] == 0
+    code, _, err = predict(script, *flags, "--overwrite")  # b's is of --fast
+    assert code == 2 and "was made with" in err and (out / "masks" / "a.png").exists()
     code, _, err = predict(script, *flags, "--fast")
     assert code == 0 and "0 photos to do" in err
 
@@ -280,15 +297,16 @@ def test_two_names_of_one_crc_do_not_share_a_temporary_file(tmp_path):
     assert (tmp_path / "buckeroo.png").read_bytes() == b"other"
 
 
-def test_a_class_cannot_lead_out_of_the_folder(script, tmp_path):
+@pytest.mark.parametrize("name", ["../../x", ".."])
+def test_a_class_cannot_lead_out_of_the_folder(script, tmp_path, name):
     settings, model = (
         type("Settings", (), {"backbone": "resnet18", "image_size": 48}),
         classifiers.untrained("resnet18", 1),
     )
-    torch.save(classifiers.checkpoint(model, settings, ["../../x"]), tmp_path / "checkpoint.pt")
+    torch.save(classifiers.checkpoint(model, settings, [name]), tmp_path / "checkpoint.pt")
     photo, out = draw(tmp_path / "a.jpg"), tmp_path / "deep" / "out"
-    code, _, err = predict(script, photo, "--out", out, "--cam", "../../x", "--classifier", tmp_path)
-    assert code == 2 and "the class '../../x' cannot name a folder" in err and not out.exists()
+    code, _, err = predict(script, photo, "--out", out, "--cam", name, "--classifier", tmp_path)
+    assert code == 2 and f"the class '{name}' cannot name a folder" in err and not out.exists()
 
 
 def test_without_stderr_there_are_masks_as_well(script, checkpoint, tmp_path, monkeypatch):
