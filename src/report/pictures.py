@@ -1,7 +1,5 @@
 """Curves, previews and the sheet that compares all methods. Colours are Okabe and Ito's, told apart by everyone."""
 
-import warnings
-
 import matplotlib
 
 matplotlib.use("Agg")  # no window is ever opened
@@ -16,6 +14,7 @@ from src.data.decoding import decode  # noqa: E402
 from src.postprocessing import masks  # noqa: E402
 
 PANEL = 512  # pixels of the longer side of a photo on a sheet
+TITLE = 0.15  # height of a sheet's titles, where a cell has 1
 SUFFIXES = (".png", ".jpg", ".svg", ".pdf")  # of figures
 BLUE, ORANGE, GREY = (0, 114, 178), (230, 159, 0), (150, 150, 150)
 
@@ -29,6 +28,7 @@ def curves(run_path):
         axis.plot([int(row["epoch"]) for row in rows], [float(row[name]) for row in rows], color="#0072B2", marker=".")
         axis.set(title=name, xlabel="epoch")
         axis.grid(alpha=0.3)
+    figure.tight_layout(pad=0.4)
     _save(figure, run_path / "curves.png")
 
 
@@ -123,26 +123,37 @@ def sheet(path, photos, index, columns, rows=8):
     """
     index, truth = spread(index, rows), photos.has_truths()
     titles = ["photo", *(title for title, _ in columns), *(["ground truth"] if truth else [])]
-    figure, axes = plt.subplots(len(index), len(titles), figsize=(1.9 * len(titles), 2 * len(index)), squeeze=False)
-    for axis, title in zip(axes[0], titles, strict=True):
-        axis.set_title(title, fontsize=10)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    for i, line in zip(index, axes, strict=True):
+    figure = plt.figure(figsize=(1.9 * len(titles), 1.9 * (len(index) + TITLE)))
+    axis = figure.add_axes((0, 0, 1, 1))  # one for all pictures: an axis each takes most of the time of a short stage
+    axis.set_axis_off()
+    for place, title in enumerate(titles):
+        axis.text(place + 0.5, -0.03, title, fontsize=10, ha="center", va="bottom")
+    for row, i in enumerate(index):
         photo = decode(photos.paths[i], max_side=PANEL)  # a row of 50 megapixels would take gigabytes
-        line[0].imshow(photo)
-        line[0].set_xlabel(_printable(photos.names[i]), fontsize=7, parse_math=False, loc="left")
+        _show(axis, row, 0, photo, _printable(photos.names[i]), fontsize=7)
         trimap = masks.read_trimap(photos, i) if photos.truths[i] else None
-        if trimap is not None:
-            line[-1].imshow(overlay(photo, _at(photo, (trimap != metrics.BACKGROUND).astype(np.uint8))))
-        for axis, (_, folder) in zip(line[1:], columns, strict=False):
+        for place, (_, folder) in enumerate(columns, 1):
             labels = masks.read(folder / f"{photos.names[i]}.png")
-            axis.imshow(overlay(photo, _at(photo, labels)))
-            if trimap is not None:
-                iou = metrics.per_photo_iou(metrics.confusion(labels == 1, trimap)[None])[0]
-                axis.set_xlabel(f"IoU {100 * iou:.0f} %", fontsize=9)
-    _save(figure, path)
+            iou = None if trimap is None else metrics.per_photo_iou(metrics.confusion(labels == 1, trimap)[None])[0]
+            text = "" if iou is None else f"IoU {100 * iou:.0f} %"
+            _show(axis, row, place, overlay(photo, _at(photo, labels)), text, fontsize=9)
+        if trimap is not None:
+            pet = (trimap != metrics.BACKGROUND).astype(np.uint8)
+            _show(axis, row, len(titles) - 1, overlay(photo, _at(photo, pet)))
+    axis.set(xlim=(0, len(titles)), ylim=(len(index), -TITLE))
+    _save(figure, path, pil_kwargs={"compress_level": 1} if path.suffix == ".png" else {})
+
+
+def _show(axis, row, column, picture, text="", fontsize=9):
+    """A picture (H, W, 3) with a line below it in a cell of a sheet, whose cells are 1 wide and 1 high."""
+    height, width = (0.9 * side / max(picture.shape[:2]) for side in picture.shape[:2])
+    left, top = column + (1 - width) / 2, row + (0.9 - height) / 2
+    axis.imshow(picture, extent=(left, left + width, top + height, top), interpolation="antialiased")
+    below = {"fontsize": fontsize, "va": "top", "parse_math": False}
+    if column:
+        axis.text(column + 0.5, top + height + 0.01, text, ha="center", **below)
+    else:  # a name, which may be long
+        axis.text(left, top + height + 0.01, text, ha="left", **below)
 
 
 def _printable(name):
@@ -163,10 +174,7 @@ def spread(index, count):
     return np.asarray(index)[np.linspace(0, len(index) - 1, min(count, len(index))).astype(int)]
 
 
-def _save(figure, path):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # names too long for their place
-        figure.tight_layout(pad=0.4)
+def _save(figure, path, **options):
     with files.writing(path) as file:
-        figure.savefig(file, format=path.suffix[1:], dpi=110)
+        figure.savefig(file, format=path.suffix[1:], dpi=110, **options)
     plt.close(figure)
