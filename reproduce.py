@@ -74,8 +74,9 @@ def constants_of(settings, experiment):
 def run_all(settings, chain, expected=None):
     """Run what is not finished, with one bar over all stages and a line for each that ends.
 
-    `expected` are their seconds by name; those of the demo if they are not known.
+    `expected` are their seconds by name; those of the demo if they are not known, which only say how they compare.
     """
+    known = sum(expected.values()) if expected else 0.0
     expected = expected or {e.name: e.cost for e in chain}
     if not VERBOSE:
         os.environ["TQDM_DISABLE"] = "1"  # the stages' own bars
@@ -100,7 +101,7 @@ def run_all(settings, chain, expected=None):
         if number > len(before):
             took, ahead = f"{seconds / 60:.1f} min", ahead - own
             bar.update(own)
-        left = time_left(ahead, spent, cost)
+        left = time_left(ahead, spent + known, cost + known)  # a short stage says little of the long ones
         bar.set_description_str(f"{number} of {len(chain)} stages{left}")
         words = ", ".join(filter(None, [tables.stage_score(path), took]))
         tqdm.write(f"[{number}/{len(chain)}] {name}: {words}{left}")

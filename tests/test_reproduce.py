@@ -50,6 +50,12 @@ def test_a_line_for_each_stage_with_score_and_time_left(settings, stages, capsys
     assert len(stages) == 3 and capsys.readouterr().out.count("finished before") == 3
 
 
+def test_a_short_stage_does_not_upset_expected_seconds(settings, stages, capsys):
+    """The first takes 30 s in place of 3: starting Python, which the long one does once as well."""
+    reproduce.run_all(settings, CHAIN, dict(zip([e.name for e in CHAIN], (3, 3, 600), strict=True)))
+    assert "accuracy 90.0, 0.5 min, 10 min left" in capsys.readouterr().out.splitlines()[0]
+
+
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
