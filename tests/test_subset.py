@@ -1,5 +1,7 @@
 """A list selects photos by name and split, and shrinks them."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -33,10 +35,14 @@ def test_names_splits_and_sizes(settings, data_root, tmp_path):
         data.select(data_root, tmp_path / "list.txt", 40, root)
 
 
-def test_a_changed_photo_is_noticed(data_root, tmp_path):
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])  # a trimap's, too
+def test_a_changed_photo_is_noticed(data_root, tmp_path, suffix):
     name = sorted((data_root / "oxford-iiit-pet" / "images").iterdir())[0]
+    name = name.rename(name.with_suffix(suffix))
     (tmp_path / "list.txt").write_text(f"{name.stem} trainval\n")
     made = subset.select(data_root, tmp_path / "list.txt", 384, tmp_path / "made")
+    assert subset.select(data_root, tmp_path / "list.txt", 384, tmp_path / "made") == made
+    os.utime(name, (1, 1))  # touched alone
     assert subset.select(data_root, tmp_path / "list.txt", 384, tmp_path / "made") == made
     Image.new("RGB", (50, 60)).save(name)
     with pytest.raises(InputError, match=f"{name.name} of .* changed since .*made was made; delete it"):

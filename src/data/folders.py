@@ -55,7 +55,8 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
     Raises:
         InputError: photos beside subfolders with photos, two photos of one name, or folders that mean something else.
     """
-    home = root / "images" if all((root / name).is_dir() for name in ("images", "labels")) else root
+    yolo = (root / "images").is_dir() and (root / "labels").is_dir() and not fits(root / "labels")
+    home = root / "images" if yolo else root
     _check_folders(home)
     given = [home / name for name in SPLITS if (home / name).is_dir()]
     found = {}

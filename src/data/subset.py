@@ -77,16 +77,18 @@ def _select(root, photos, wanted, made_of, max_side, target):
     for split in ("trainval", "test"):
         lines = [f"{name} {' '.join(known[name])} 1\n" for name, found in wanted.items() if found == split]
         (annotations / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-    files.write_json(part / LIST, made_of | {"stamps": {path.name: _stamp(path) for path in _sources(root, wanted)}})
+    files.write_json(
+        part / LIST, made_of | {"stamps": {key: _stamp(path) for key, path in _sources(root, wanted).items()}}
+    )
     os.replace(part, target)
 
 
 def _sources(root, wanted):
-    """Those photos and trimaps of a list that are there."""
+    """dict path below the root -> path of those photos and trimaps of a list that are there."""
     pets = Path(root) / "oxford-iiit-pet"
     paths = photos_by_stem(pets / "images") if (pets / "images").is_dir() else {}
     found = [path for name in wanted for path in (paths.get(name), pets / "annotations" / "trimaps" / f"{name}.png")]
-    return [path for path in found if path and path.is_file()]
+    return {path.relative_to(root).as_posix(): path for path in found if path and path.is_file()}
 
 
 def _stamp(path):
@@ -95,9 +97,12 @@ def _stamp(path):
 
 def _changed(root, wanted, stamps):
     """Names of the photos and trimaps that are others than when their stamps were taken."""
-    before = {path: (stamps or {}).get(path.name) for path in _sources(root, wanted)}
-    touched = [path for path, stamp in before.items() if stamp and stamp["changed"] != path.stat().st_mtime_ns]
-    return [path.name for path in touched if files.digest(path) != before[path]["CRC"]]
+    found = []
+    for key, path in _sources(root, wanted).items():
+        stamp = (stamps or {}).get(key)
+        if stamp and stamp["changed"] != path.stat().st_mtime_ns and stamp["CRC"] != files.digest(path):
+            found.append(path.name)
+    return found
 
 
 def _read(path):
