@@ -15,7 +15,7 @@ from src.data.decoding import decode
 from src.drawings import painter
 from src.methods import cam, cam_ecs, ccam
 from src.models import backbones, classifiers, segmenters
-from src.postprocessing import crf, masks
+from src.postprocessing import crf, finishing, masks
 from src.report import pictures
 
 NETWORK, SIDE, BATCH = "resnet50", 224, 16  # run.py's flags of these names replace them
@@ -218,16 +218,16 @@ def predict(fast, size=(500, 375)):
     rng = np.random.default_rng(0)
     for path in paths:  # drawn, because noise makes the dense CRF and the files as slow as no photo does
         painter.develop(painter.scene(rng, *size[::-1]), rng).save(path, quality=90)
-    reading = masks.reading((1.25,), crf.DenseCRF())
+    reading = finishing.reading((1.25,), crf.DenseCRF())
 
     def plainly(network):
-        refinement = None if fast else masks.refinement(reading)
+        refinement = None if fast else finishing.refinement(reading)
         for path in paths:
             photo = decode(path)
             small = torch.from_numpy(decode(path, SIDE).transpose(2, 0, 1))[None]
             how = {"scales": reading["scales"], "flip": not fast}
             prob = segmenters.probabilities(settings(False), [network], small, SIDE, **how)
-            full = masks.refined([photo], prob, {"mask": masks.Recipe(refinement)})["mask"][0]
+            full = finishing.refined([photo], prob, {"mask": finishing.Recipe(refinement)})["mask"][0]
             masks.save(folder / f"{path.stem}.png", masks.label(full, 0))
             pictures.save_overlay(folder / f"{path.stem}_overlay.jpg", photo, full > 0.5)
             pictures.save_cutout(folder / f"{path.stem}_cutout.png", photo, full > 0.5)

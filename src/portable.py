@@ -68,7 +68,7 @@ def description(side, reading):
     """What a program must do before and after the network to get the masks of `prediction.load(fast=True)`.
 
     Args:
-        side: of the photos that go in. reading: of postprocessing.masks.reading.
+        side: of the photos that go in. reading: of postprocessing.finishing.reading.
     """
     return {
         "files": {"onnx": "segmenter.onnx", "torch.export": "segmenter.pt2", "example": "example.py"},

@@ -15,7 +15,7 @@ from src import InputError, check_choice, checkpoints, compute, maps
 from src.data import decoding
 from src.methods import cam
 from src.models import backbones, classifiers, segmenters
-from src.postprocessing import guided, masks
+from src.postprocessing import finishing, guided
 
 MAX_SIDE = 1024  # pixels; larger photos are segmented at this size, and the outline then follows their own edges
 
@@ -84,7 +84,7 @@ class Segmenter:
 
     Args:
         network: of models.segmenters; it can be trained no more. size: side in pixels that it sees.
-        reading: of postprocessing.masks.reading.
+        reading: of postprocessing.finishing.reading.
         fast, amp: as `load` has them.
     """
 
@@ -93,7 +93,7 @@ class Segmenter:
         self.network, self.size = fuse(network).eval(), size
         self.settings, self.fast = SimpleNamespace(amp=amp), fast
         self.scales = reading["scales"][:1] if fast else reading["scales"]
-        self.recipe = masks.Recipe(None if fast else masks.refinement(reading), reading["dilation"])
+        self.recipe = finishing.recipe_of(reading, fast=fast)
 
     def probabilities(self, photos):
         """What the network says, float32 (N, S, S) in [0, 1], of a list of uint8 RGB arrays (H, W, 3)."""
@@ -103,7 +103,7 @@ class Segmenter:
 
     def finish(self, photo, prob):
         """Bring a probability (S, S) to its photo's size and refine it; float32 (H, W) in [0, 1]."""
-        return masks.refined([photo], [prob], {"mask": self.recipe})["mask"][0]
+        return finishing.refined([photo], [prob], {"mask": self.recipe})["mask"][0]
 
     def __call__(self, photos):
         """Masks, bool (H, W), of one PIL image, a list of them, or a uint8 tensor (N, 3, H, W).

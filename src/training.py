@@ -210,7 +210,7 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
         mask_of: function, photo index to uint8 (size, size) labels with 255 where uncertain.
         segmenter: one of segmenters.SEGMENTERS, or smp:ARCHITECTURE:ENCODER.
         size: side in pixels of what it sees.
-        reading: how masks are to be made with it, of postprocessing.masks.reading.
+        reading: how masks are to be made with it, of postprocessing.finishing.reading.
     """
     compute.seed_everything(run.settings.seed)
     model = compute.to_device(segmenters.initial(segmenter, run.settings))

@@ -9,7 +9,7 @@ from test_layouts import photo
 
 from conftest import TRAINVAL
 from src import InputError, data, metrics
-from src.postprocessing import boxed, masks
+from src.postprocessing import boxed, finishing, masks
 
 BOX = (0.25, 0.1, 0.75, 0.9)  # of a photo of 40 x 30
 
@@ -143,7 +143,7 @@ def test_what_only_a_filled_box_would_have_is_uncertain(tmp_path):
     box = np.array([[0.2, 0.2, 0.8, 0.8]])
     (tmp_path / "masks").mkdir()
     for some, band, values in ((box, 0.1, {0, 1, 255}), (box, 0.0, {0, 1}), (None, 0.0, {0, 1})):
-        masks.finish([(tmp_path / "a.png", "a", prob, some)], tmp_path, {"masks": masks.Recipe()}, band)
+        masks.finish([(tmp_path / "a.png", "a", prob, some)], tmp_path, {"masks": finishing.Recipe()}, band)
         labels = masks.read(tmp_path / "masks" / "a.png")
         assert set(np.unique(labels)) == values and labels[30, 40] == 1
         if band:

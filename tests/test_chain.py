@@ -16,7 +16,7 @@ import experiments
 from conftest import CHAIN, ONE_SCALE, TEST, run_stage
 from src import InputError, checkpoints, data, records, runs, training
 from src.models import segmenters
-from src.postprocessing import masks
+from src.postprocessing import finishing
 
 DIGESTS = Path(__file__).with_name("digests.json")
 BREEDS = experiments.with_upstreams(["train_on_37CCAM"])  # one short branch: CCAMs, their masks, the U-Net on them
@@ -174,7 +174,7 @@ def test_scenes_train_as_empty_masks(settings):
         photos, run = data.load(settings, background=scenes), runs.Run(settings)
         network = training.train_segmenter(
             run, photos, lambda i: np.ones((48, 48), np.uint8), segmenter="backbone_unet", size=48, epochs=6,
-            batch_size=4, lr=0.003, reading=masks.reading((1.0,)),
+            batch_size=4, lr=0.003, reading=finishing.reading((1.0,)),
         )  # fmt: skip
         photos = data.load(settings, background=True)
         found[scenes] = segmenters.predictor(settings, photos, [network], 48)(photos.background).mean()

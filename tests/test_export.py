@@ -12,7 +12,7 @@ from torchvision.datasets import VOCSegmentation
 
 from src import InputError, data, export, predicted
 from src.models import segmenters
-from src.postprocessing import masks
+from src.postprocessing import finishing, masks
 
 NAMES = ("mugs/a b.jpg", "mugs/a b.png", "mugs/deep/größe.jpg", "tea pots/猫 हिन्दी.webp", "tea pots/turned.jpg",
          "tea pots/empty.jpg", "tea pots/A:#1.jpg", "tea_pots/a_#1.jpg")  # fmt: skip
@@ -173,7 +173,7 @@ def test_predict_exports_what_was_done_before_too(script, tmp_path):
     coco()
     torch.manual_seed(0)
     path, settings = tmp_path / "checkpoint.pt", type("Settings", (), {"backbone": "resnet18"})
-    torch.save(segmenters.checkpoint(segmenters.UNet(), "unet", settings, 48, masks.reading((1.0,))), path)
+    torch.save(segmenters.checkpoint(segmenters.UNet(), "unet", settings, 48, finishing.reading((1.0,))), path)
     for name in ("cup/a", "pot/b"):
         (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (60, 40), "red").save(tmp_path / "photos" / f"{name}.jpg")

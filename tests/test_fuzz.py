@@ -19,7 +19,7 @@ from PIL import Image
 from src import InputError, checkpoints, cli, files, records
 from src.data import boxes, decoding, oxford_pets, pascal_voc, subset
 from src.models import segmenters
-from src.postprocessing import masks
+from src.postprocessing import finishing, masks
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -121,7 +121,7 @@ def test_photos(kind, choice):
 
 NETWORK = segmenters.untrained("unet", "resnet18")
 SETTINGS = type("Settings", (), {"backbone": "resnet18"})
-WHOLE = segmenters.checkpoint(NETWORK, "unet", SETTINGS, 48, masks.reading((1.0,)))
+WHOLE = segmenters.checkpoint(NETWORK, "unet", SETTINGS, 48, finishing.reading((1.0,)))
 SMALL = WHOLE | {"state": {"score.bias": torch.zeros(2)}}
 
 

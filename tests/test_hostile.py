@@ -26,7 +26,7 @@ from src import InputError, checkpoints, cli, data, distributed, files, records,
 from src.data import boxes, decoding, download, pascal_voc, subset
 from src.methods import ccam, class_specific_ccam
 from src.models import classifiers, segmenters
-from src.postprocessing import masks
+from src.postprocessing import finishing, masks
 
 
 def png(width=20, height=20, colour=0, depth=8, kind=2, body=None, sides=None):
@@ -312,7 +312,7 @@ def zipped(**entries):
 
 
 WHOLE = {"network": "segmenter", "segmenter": "unet", "backbone": "resnet18", "size": 48,
-         "reading": masks.reading((1.0,)), "state": {}}  # fmt: skip
+         "reading": finishing.reading((1.0,)), "state": {}}  # fmt: skip
 CHECKPOINTS = [
     (b"", "is not a readable checkpoint"),
     (b"hello", "is not a readable checkpoint"),
@@ -336,9 +336,11 @@ CHECKPOINTS = [
     (saved(WHOLE | {"size": -48}), "its size is missing or damaged"),
     (saved(WHOLE | {"reading": 5}), "its reading is missing or damaged"),
     (saved(WHOLE | {"reading": {}}), "its reading is missing or damaged"),
-    (saved(WHOLE | {"reading": masks.reading((float("nan"),))}), "its reading is missing or damaged"),
-    (saved(WHOLE | {"reading": masks.reading((1.0, float("nan")))}), "its reading is missing or damaged"),
-    (saved(WHOLE | {"reading": masks.reading((1.0,)) | {"dilation": 1e9}}), "its reading is missing or damaged"),
+    (saved(WHOLE | {"reading": finishing.reading((float("nan"),))}), "its reading is missing or damaged"),
+    (saved(WHOLE | {"reading": finishing.reading((1.0, float("nan")))}), "its reading is missing or damaged"),
+    (saved(WHOLE | {"reading": finishing.reading((1.0,)) | {"dilation": 1e9}}), "its reading is missing or damaged"),
+    (saved(WHOLE | {"reading": finishing.reading((1.0,)) | {"keep": "all"}}), "its reading is missing or damaged"),
+    (saved(WHOLE | {"reading": finishing.reading((1.0,)) | {"level": 2}}), "its reading is missing or damaged"),
     (saved(WHOLE | {"segmenter": "backbone_unet", "backbone": "timm:hf-hub:a/b"}), "is no name of a network of timm's"),
     (saved(WHOLE | {"segmenter": "backbone_unet", "backbone": "timm:../x"}), "is no name of a network of timm's"),
     (saved(WHOLE | {"segmenter": "smp:Unet:resnet18:x"}), "expected smp:ARCHITECTURE:ENCODER"),
@@ -370,7 +372,7 @@ def test_checkpoint(tmp_path, content, line):
 )
 def test_dense_crf_of_a_checkpoint(constants):
     with pytest.raises(InputError, match="the dense CRF"):
-        masks.refinement(masks.reading((1.0,)) | {"crf": constants})
+        finishing.refinement(finishing.reading((1.0,)) | {"crf": constants})
 
 
 OTHERS = [
@@ -596,7 +598,8 @@ def test_odd_names_of_photos_are_read_and_masked(settings, tmp_path, name):
         Image.new("RGB", (30, 30), (k, 0, 0)).save(folder / f"{name}{k}.png")
     photos = data.load(settings)
     run = runs.Run(settings)
-    masks.write(run.path, photos, lambda index: np.ones((len(index), 48, 48), np.float32), {"masks": masks.Recipe()})
+    predict = lambda index: np.ones((len(index), 48, 48), np.float32)  # noqa: E731
+    masks.write(run.path, photos, predict, {"masks": finishing.Recipe()})
     assert {path.stem for path in (run.path / "masks" / "mugs").iterdir()} == {f"{name}{k}" for k in range(6)}
     assert not list(run.path.rglob("*.part"))
 

@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from src import InputError, data
 from src.data.decoding import decode
 from src.drawings import painter
 from src.models import segmenters
-from src.postprocessing import crf, masks
+from src.postprocessing import crf, finishing, masks
 
 
 def test_probability_and_labels():
@@ -21,9 +22,9 @@ def test_probability_and_labels():
 def test_grow_gives_a_square_around_each_pixel():
     prob = np.zeros((40, 100), np.float32)
     prob[20, 50] = 0.9
-    grown = masks.dilate(prob, 0.03)  # of the longer side
+    grown = finishing.dilate(prob, 0.03)  # of the longer side
     assert np.argwhere(grown == np.float32(0.9)).tolist() == [[y, x] for y in range(17, 24) for x in range(47, 54)]
-    assert (grown > 0).sum() == 49 and np.array_equal(masks.dilate(prob, 0.0), prob)
+    assert (grown > 0).sum() == 49 and np.array_equal(finishing.dilate(prob, 0.0), prob)
 
 
 def test_recipe_refines_then_grows(tmp_path, drawn):
@@ -31,15 +32,43 @@ def test_recipe_refines_then_grows(tmp_path, drawn):
     prob = np.zeros((32, 32), np.float32)
     prob[12:20, 12:20] = 0.95
     recipes = {
-        "plain": masks.Recipe(),
-        "refined": masks.Recipe(refine=crf.DenseCRF(bilateral_compat=1)),
-        "grown": masks.Recipe(refine=crf.DenseCRF(bilateral_compat=1), dilation=0.05),
+        "plain": finishing.Recipe(),
+        "refined": finishing.Recipe(refine=crf.DenseCRF(bilateral_compat=1)),
+        "grown": finishing.Recipe(refine=crf.DenseCRF(bilateral_compat=1), dilation=0.05),
     }
     masks.finish([(photo, "mask", prob, None)], tmp_path, recipes, 0.0)
     made = {name: masks.read(tmp_path / name / "mask.png") == 1 for name in recipes}
     assert not np.array_equal(made["plain"], made["refined"])
     assert (made["grown"] >= made["refined"]).all() and made["grown"].sum() > made["refined"].sum()
-    assert np.array_equal(made["grown"], masks.dilate(made["refined"].astype(np.float32), 0.05) == 1)
+    assert np.array_equal(made["grown"], finishing.dilate(made["refined"].astype(np.float32), 0.05) == 1)
+
+
+def test_dense_crf_is_not_believed_where_it_takes_the_subject():
+    photo = np.full((40, 40, 3), 90, np.uint8)
+    prob = np.full((40, 40), 0.05, np.float32)
+    prob[18:22, 18:22] = 0.6  # small and dim: gone after the dense CRF
+    refine = crf.DenseCRF(bilateral_compat=4)
+    recipes = {"plain": finishing.Recipe(refine), "kept": finishing.Recipe(refine, keep=0.5)}
+    made = finishing.refined([photo], [prob], recipes)
+    assert not (made["plain"][0] > 0.5).any() and np.array_equal(made["kept"][0], prob)
+    large = np.full((40, 40), 0.05, np.float32)
+    large[5:35, 5:35] = 0.95
+    made = finishing.refined([photo], [large], recipes)
+    assert np.array_equal(made["plain"][0], made["kept"][0])
+
+
+def test_earlier_checkpoints_are_read_as_they_were(tmp_path):
+    model, settings = segmenters.UNet(), SimpleNamespace(backbone="resnet18")
+    reading = {"scales": [1.0], "crf": None, "dilation": 0.01}
+    torch.save(segmenters.checkpoint(model, "unet", settings, 48, reading), tmp_path / "checkpoint.pt")
+    _, _, found = segmenters.load(tmp_path / "checkpoint.pt")
+    assert finishing.recipe_of(found) == finishing.Recipe(dilation=0.01)
+
+
+def test_level_is_where_a_pixel_becomes_subject():
+    photo, prob = np.zeros((4, 4, 3), np.uint8), np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    made = finishing.refined([photo], [prob], {"low": finishing.Recipe(level=0.3)})["low"][0]
+    assert np.array_equal(made > 0.5, prob > 0.3) and made.dtype == np.float32 and made[0, 0] == 0 and made[-1, -1] == 1
 
 
 def test_palette_png_round_trip(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from src import maps, metrics
 from src.methods import cam, cam_ecs, ccam, ensemble
-from src.postprocessing import crf, masks
+from src.postprocessing import crf, finishing, masks
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 
@@ -100,4 +100,4 @@ def test_a_perfect_mask_scores_one(pairs):
 
 @given(arrays(np.float32, SHAPES, elements=st.floats(0, 1, width=32)), st.floats(0, 0.4))
 def test_growth_loses_no_pixel(prob, share):
-    assert (masks.dilate(prob, share) >= prob).all()
+    assert (finishing.dilate(prob, share) >= prob).all()

@@ -13,7 +13,7 @@ from PIL import Image
 from conftest import ROOT
 from src import compute, portable, prediction
 from src.models import segmenters
-from src.postprocessing import masks
+from src.postprocessing import finishing
 
 SIDE, SCALE = 48, 1.33  # of training, and of what the network sees: 64 pixels
 
@@ -40,7 +40,7 @@ def checkpoint(name, path, photo):
     settings = type("Settings", (), {"backbone": "resnet18"})
     path.mkdir()
     torch.save(
-        segmenters.checkpoint(model, name, settings, SIDE, masks.reading((SCALE, 1.5), None, 0.02)),
+        segmenters.checkpoint(model, name, settings, SIDE, finishing.reading((SCALE, 1.5), None, 0.02)),
         path / "checkpoint.pt",
     )
 

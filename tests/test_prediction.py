@@ -14,7 +14,7 @@ from PIL import Image
 from conftest import ROOT
 from src import InputError, files, locks, metrics, predicted, prediction
 from src.models import classifiers, segmenters
-from src.postprocessing import guided, masks
+from src.postprocessing import finishing, guided, masks
 from src.postprocessing.crf import DenseCRF
 
 
@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory):
     torch.manual_seed(0)
     model = segmenters.UNet()
     path = tmp_path_factory.mktemp("segmenter") / "checkpoint.pt"
-    reading = masks.reading((1.0, 1.5), DenseCRF(bilateral_compat=4.0), 0.0)
+    reading = finishing.reading((1.0, 1.5), DenseCRF(bilateral_compat=4.0), 0.0)
     settings = type("Settings", (), {"backbone": "resnet18"})
     torch.save(segmenters.checkpoint(model, "unet", settings, 48, reading), path)
     return path

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 from src import cli, data, methods, runs, scoring
 from src.methods import ensemble
-from src.postprocessing import masks
+from src.postprocessing import finishing
 from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
@@ -47,7 +47,7 @@ def main(settings):
     photos = data.load(settings)
     boxes = data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
     predict = ensemble.predictor([member(name, settings, photos) for name in MEMBERS], threshold=THRESHOLD)
-    recipes = masks.with_and_without_crf(crf)
+    recipes = finishing.with_and_without_crf(crf)
     run = runs.Run(settings, name=NAME)
     scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
     supervision = "" if SUPERVISION == "labels" else SUPERVISION

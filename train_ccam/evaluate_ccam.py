@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
 from src import cli, data, methods, runs, scoring
-from src.postprocessing import masks
+from src.postprocessing import finishing
 from src.postprocessing.crf import DenseCRF
 
 METHOD = "ccam"  # ccam or ccam_ecs: a file of src/methods with a script train_<method>.py beside this one
@@ -33,7 +33,7 @@ def main(settings):
     runs.find_script("train_classifier/train_classifier_{}.py", "pretrained", init=INIT)  # such a classifier is known
     start = runs.checkpoint(settings, runs.find_script("train_ccam/train_{}.py", method=METHOD), init=INIT)
     predict = method.predictor(settings, photos, start, scales=SCALES)
-    recipes = masks.with_and_without_crf(crf if REFINE else None)
+    recipes = finishing.with_and_without_crf(crf if REFINE else None)
     run = runs.Run(settings, method=METHOD, init=INIT)
     scores = scoring.make_and_score(run, photos, predict, recipes, threshold=THRESHOLD, ignore_band=IGNORE_BAND)
     run.finish(scores, "train_class_specific_ccam/train_ccam_on_specific_37_class.py")

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 from src import cli, data, runs, scoring
 from src.methods import class_specific_ccam
-from src.postprocessing import masks
+from src.postprocessing import finishing
 from src.postprocessing.crf import DenseCRF
 
 MODEL = "specific_37_class"  # specific_37_class or specific_cat_dog
@@ -30,7 +30,7 @@ def main(settings):
     photos = data.load(settings)
     start = runs.checkpoint(settings, runs.find_script("train_class_specific_ccam/train_ccam_on_{}.py", model=MODEL))
     predict = class_specific_ccam.predictor(settings, photos, start, scales=SCALES)
-    recipes = masks.with_and_without_crf(crf if REFINE else None)
+    recipes = finishing.with_and_without_crf(crf if REFINE else None)
     run = runs.Run(settings, model=MODEL)
     scores = scoring.make_and_score(run, photos, predict, recipes, threshold=THRESHOLD, ignore_band=IGNORE_BAND)
     run.finish(scores, "train_unet/train_on_37CCAM_CRF.py" if MODEL == "specific_37_class" else None)

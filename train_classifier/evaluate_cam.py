@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
 from src import cli, data, methods, runs, scoring
-from src.postprocessing import masks
+from src.postprocessing import finishing
 
 METHOD = "cam"  # cam, cam_ecs, layercam: a file of src/methods that starts from a classifier
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: the classifier
@@ -28,7 +28,7 @@ def main(settings):
     start = runs.checkpoint(settings, script)
     predict = methods.predictor(method, settings, photos, start, scales=SCALES, options=OPTIONS)
     run = runs.Run(settings, method=METHOD, init=INIT)
-    scores = scoring.make_and_score(run, photos, predict, {"masks": masks.Recipe()}, threshold=THRESHOLD)
+    scores = scoring.make_and_score(run, photos, predict, {"masks": finishing.Recipe()}, threshold=THRESHOLD)
     run.finish(scores, "train_ccam/train_ccam.py", init=INIT)
 
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 from src import check_choice, cli, compute, data, runs, scoring
 from src.models import segmenters
-from src.postprocessing import masks
+from src.postprocessing import finishing
 
 MODEL = "train_on_37CCAM_CRF"  # a script of this folder that trains: train_on_...
 TEST_ONLY = False  # no masks of trainval photos
@@ -25,7 +25,7 @@ def main(settings):
     model, size, reading = segmenters.load(runs.checkpoint(settings, f"train_unet/{MODEL}.py"))
     model = compute.to_device(model).eval()
     predict = segmenters.predictor(settings, photos, [model], size, scales=reading["scales"])
-    recipes = masks.recipes_of(reading, CRF)
+    recipes = finishing.recipes_of(reading, CRF)
     run = runs.Run(settings, model=MODEL)
     run.log(f"read as it was trained to be: {reading}")
     scores = scoring.make_and_score(run, photos, predict, recipes)

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 from src import cli, data, runs, training
 from src.models import segmenters
-from src.postprocessing import masks
+from src.postprocessing import finishing, masks
 
 SEGMENTER = "unet"  # or backbone_unet, lraspp_mobilenet_v3_large, another of torchvision's, or smp:Unet:resnet34
 SIZE = 128  # pixels a side it sees: what two cores can train; the published U-Net saw 224
@@ -30,7 +30,7 @@ def main(settings):
     mask_of = masks.from_folder(photos, path / "masks_crf", SIZE)
     training.train_segmenter(
         run, photos, mask_of, segmenter=SEGMENTER, size=SIZE, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR,
-        reading=masks.reading(SCALES),
+        reading=finishing.reading(SCALES),
     )  # fmt: skip
     run.finish({}, "train_unet/evaluate_unet.py", model="train_on_37CCAM_CRF")
 

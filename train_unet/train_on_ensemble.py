@@ -2,8 +2,8 @@
 
 Run:    python train_unet/train_on_ensemble.py
 Reads:  runs/ensemble_masks/seed0/masks_crf/ of trainval
-Writes: runs/train_on_ensemble/seed0/: round<n>/ (checkpoint.pt; but for the last masks/ and masks_crf/ of the mean of
-        all so far), and of the last round's segmenter alone checkpoint.pt, masks/, masks_crf/ and, grown, masks_final/
+Writes: runs/train_on_ensemble/seed0/: of all rounds but the last round<n>/ (checkpoint.pt, masks/ and masks_crf/ of the
+        mean so far), and of the last segmenter alone checkpoint.pt, masks/, masks_crf/ and, grown, masks_final/
 """
 
 import sys
@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 from src import cli, data, runs, scoring, training
 from src.models import segmenters
-from src.postprocessing import masks
+from src.postprocessing import finishing, masks
 from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
@@ -30,6 +30,8 @@ REFINE = True  # rounds learn from masks refined by the dense CRF
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 do not train the next round
 CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
+KEEP = 0.5  # where the CRF leaves less of the subject, the last masks are the network's own
+LEVEL = 0.3  # probability after the CRF over which a pixel of the last masks is subject
 DILATE = 0.008  # of the longer side: the trimaps' border counts as pet, and masks end inside it
 
 
@@ -37,16 +39,14 @@ def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos, side = data.load(settings, background=SCENES), settings.image_size
     boxes = data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
-    learned_from = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS)
-    learned_from /= "masks_crf" if REFINE else "masks"
+    source = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS) / ("masks_crf" if REFINE else "masks")
     segmenters.check_name(SEGMENTER)
-    recipes, reading = masks.with_and_without_crf(crf), masks.reading(SCALES, crf, DILATE)
-    run = runs.Run(settings, name=NAME)
-    networks, scores = [], {}
+    recipes, reading = finishing.with_and_without_crf(crf), finishing.reading(SCALES, crf, DILATE, KEEP, LEVEL)
+    run, networks, scores = runs.Run(settings, name=NAME), [], {}
     for number in range(1, ROUNDS + 1):
         part = run.part(f"round{number}")
         networks.append(training.train_segmenter(
-            part, photos, masks.from_folder(photos, learned_from, side), segmenter=SEGMENTER, size=side, epochs=EPOCHS,
+            part, photos, masks.from_folder(photos, source, side), segmenter=SEGMENTER, size=side, epochs=EPOCHS,
             batch_size=BATCH_SIZE, lr=LR, reading=reading,
         ))  # fmt: skip
         if number < ROUNDS:
@@ -54,10 +54,10 @@ def main(settings):
             found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
             run.log(f"round {number}: " + ", ".join(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items()))
             scores[part.path.name] = found
-            learned_from = part.path / learned_from.name
+            source = part.path / source.name
     run.save(segmenters.checkpoint(networks[-1], SEGMENTER, settings, side, reading))
     last = segmenters.predictor(settings, photos, networks[-1:], side, scales=SCALES)
-    scores |= scoring.make_and_score(run, photos, last, masks.recipes_of(reading, CRF), boxes=boxes)
+    scores |= scoring.make_and_score(run, photos, last, finishing.recipes_of(reading, CRF), boxes=boxes)
     run.finish(scores)
 
 

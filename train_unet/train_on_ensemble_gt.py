@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 from src import cli, data, runs, scoring, training
 from src.models import segmenters
-from src.postprocessing import masks
+from src.postprocessing import finishing, masks
 from src.postprocessing.crf import DenseCRF
 
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchvision's or smp:Unet:resnet34
@@ -28,7 +28,7 @@ def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos, side = data.load(settings), settings.image_size
     segmenters.check_name(SEGMENTER)
-    reading = masks.reading(SCALES, crf)
+    reading = finishing.reading(SCALES, crf)
     run = runs.Run(settings)
     mask_of = masks.from_trimaps(photos, side)
     model = training.train_segmenter(
@@ -36,7 +36,7 @@ def main(settings):
         reading=reading,
     )  # fmt: skip
     predict = segmenters.predictor(settings, photos, [model], side, scales=SCALES)
-    scores = scoring.make_and_score(run, photos, predict, masks.recipes_of(reading, CRF))
+    scores = scoring.make_and_score(run, photos, predict, finishing.recipes_of(reading, CRF))
     run.finish(scores)
 
 

@@ -14,6 +14,7 @@ from src.models import classifiers
 TORCHVISION = ("lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50")
 SEGMENTERS = ("unet", "backbone_unet", *TORCHVISION)
 CLASSES = 2  # of a mask: background and pet
+EARLIER = {"keep": 0.0, "level": 0.5}  # what checkpoints without it were read with
 
 
 class UNet(nn.Module):
@@ -179,7 +180,7 @@ def checkpoint(model, name, settings, size, reading):
 
     Args:
         size: side in pixels that it was trained at.
-        reading: how masks are made with it, of postprocessing.masks.reading.
+        reading: how masks are made with it, of postprocessing.finishing.reading.
     """
     return {
         "network": "segmenter",
@@ -200,7 +201,7 @@ def load(path):
     saved = checkpoints.read_network(path, "segmenter", segmenter=str, size=is_side, reading=_is_reading)
     model = untrained(saved["segmenter"], saved["backbone"])
     checkpoints.fill(model, saved["state"], path)
-    return model, saved["size"], saved["reading"]
+    return model, saved["size"], EARLIER | saved["reading"]
 
 
 def is_side(value):
@@ -209,18 +210,21 @@ def is_side(value):
 
 
 def _is_reading(value):
-    """Whether a stranger's checkpoint has what postprocessing.masks.reading makes."""
+    """Whether a stranger's checkpoint has what postprocessing.finishing.reading makes."""
     if not isinstance(value, dict) or not {"scales", "crf", "dilation"} <= value.keys():
         return False
-    scales, crf = value["scales"], value["crf"]
+    value = EARLIER | value
+    scales, crf, shares = value["scales"], value["crf"], [value[name] for name in ("keep", "level", "dilation")]
     if not isinstance(scales, list) or not scales or not isinstance(crf, (dict, type(None))):
         return False
-    numbers = [*scales, value["dilation"]]
+    numbers = [*scales, *shares]
     return (
         all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
         and min(scales) >= 0.1
         and max(scales) <= 8
-        and 0 <= value["dilation"] <= 0.5
+        and min(shares) >= 0
+        and max(shares) <= 1
+        and value["dilation"] <= 0.5
     )
 
 

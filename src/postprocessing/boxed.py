@@ -36,6 +36,12 @@ def reach(prob):
     return min(side.max() for side in (prob[:rows], prob[-rows:], prob[:, :columns], prob[:, -columns:]))
 
 
+def divide_odds(prob, level):
+    """Divide the odds of a probability (any shape) by those of a level in it, which becomes 0.5."""
+    raised = prob * (1 - level)
+    return raised / np.maximum(raised + (1 - prob) * level, 1e-12)
+
+
 def fill(prob, boxes):
     """Raise a probability (H, W) until the mask over 0.5 touches all sides of each box, and set it to 0 outside.
 
@@ -44,7 +50,5 @@ def fill(prob, boxes):
     filled = np.zeros_like(prob)
     for window in windows(boxes, prob.shape):
         level = np.clip(reach(prob[window]), LOWEST, 0.5)
-        raised = prob[window] * (1 - level)
-        raised = raised / np.maximum(raised + (1 - prob[window]) * level, 1e-12)
-        filled[window] = np.maximum(filled[window], raised)
+        filled[window] = np.maximum(filled[window], divide_odds(prob[window], level))
     return filled

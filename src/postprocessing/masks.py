@@ -1,18 +1,15 @@
-"""From maps to masks at the photo's own size: threshold, dense CRF, dilation, palette PNG."""
+"""Masks as files: maps to labels at the photo's own size, palette PNGs, and the trimaps of the ground truth."""
 
 import io
-from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from PIL import Image, ImageOps
 
 from src import InputError, compute, data, distributed, few, files, metrics
 from src.data.decoding import FORMATS, decode, in_words, upright_size
-from src.postprocessing import boxed, crf
+from src.postprocessing import boxed, finishing
 
 IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, scores and pictures count background
 LABELS = {0: "background", 1: "pet", IGNORE: "uncertain"}
@@ -146,94 +143,6 @@ def from_trimaps(photos, size):
     return lambda i: ground_truth(photos, i, size)
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a mask is made of a probability.
-
-    Args:
-        refine: crf.DenseCRF, or None for no dense CRF.
-        dilation: of `dilate`, 0 for none; after the CRF.
-    """
-
-    refine: crf.DenseCRF | None = None
-    dilation: float = 0.0
-
-
-def with_and_without_crf(refine):
-    """The recipes of a mask stage: masks/ and, with a crf.DenseCRF, masks_crf/."""
-    plain = {"masks": Recipe()}
-    return plain | {"masks_crf": Recipe(refine)} if refine else plain
-
-
-def reading(scales, refine=None, dilation=0.0):
-    """How masks are made with a segmenter, a plain dict that travels in its checkpoint.
-
-    Args:
-        scales: of the side that it was trained at.
-        refine: crf.DenseCRF, or None for no dense CRF.
-        dilation: of `dilate`, after the CRF.
-    """
-    return {"scales": list(scales), "crf": refine and asdict(refine), "dilation": dilation}
-
-
-def refinement(reading, backend="lattice"):
-    """The crf.DenseCRF of a reading, or None.
-
-    Raises:
-        InputError: it has other constants than a DenseCRF, or values that no CRF can have.
-    """
-    if not reading["crf"]:
-        return None
-    known = [field.name for field in fields(crf.DenseCRF)]
-    for name, value in reading["crf"].items():
-        whole = name in ("iterations", "max_side") and type(value) is not int
-        if name not in known or whole or (name != "backend" and type(value) not in (int, float)):
-            raise InputError(f"the dense CRF of the checkpoint is damaged: {str(name)[:40]} is {str(value)[:40]}")
-    return crf.DenseCRF(**reading["crf"] | {"backend": backend})
-
-
-def recipes_of(reading, backend):
-    """The recipes of a segmenter's masks: masks/, refined masks_crf/ and dilated masks_final/, as far as it has them.
-
-    Args:
-        backend: of crf.DenseCRF.
-    """
-    refine = refinement(reading, backend)
-    final = {"masks_final": Recipe(refine, reading["dilation"])} if reading["dilation"] else {}
-    return with_and_without_crf(refine) | final
-
-
-def dilate(prob, share):
-    """Give each pixel of a probability (H, W) the highest within `share` of the longer side, in a square around it."""
-    radius = round(share * max(prob.shape))
-    values = torch.from_numpy(prob)[None, None]
-    for size in ((2 * radius + 1, 1), (1, 2 * radius + 1)):  # a square is a line of lines
-        values = F.max_pool2d(values, size, 1, (size[0] // 2, size[1] // 2))
-    return values[0, 0].numpy()
-
-
-def refined(images, probabilities, recipes):
-    """Probabilities at the size of their images, after each recipe's CRF and dilation.
-
-    Args:
-        images: list of uint8 (H, W, 3). probabilities: list of float (S, S). recipes: dict name -> Recipe.
-
-    Returns:
-        dict name -> list of float32 (H, W). What recipes share is computed once.
-    """
-    full = []
-    for image, prob in zip(images, probabilities, strict=True):
-        small = Image.fromarray(prob.astype(np.float32))
-        full.append(np.array(small.resize(image.shape[1::-1], Image.Resampling.BILINEAR)))
-    found, after_crf = {}, {None: full}
-    for name, recipe in recipes.items():
-        if recipe.refine not in after_crf:
-            after_crf[recipe.refine] = crf.refine(images, full, recipe.refine)
-        some = after_crf[recipe.refine]
-        found[name] = [dilate(prob, recipe.dilation) for prob in some] if recipe.dilation else some
-    return found
-
-
 def finish(items, path, recipes, ignore_band):
     """Probabilities to the photos' own size, CRF, dilation, PNG.
 
@@ -249,7 +158,7 @@ def finish(items, path, recipes, ignore_band):
     inside = [boxed.confine(prob, some) for prob, some in zip(probabilities, boxes, strict=True)]
     twice = [k for k, some in enumerate(boxes) if ignore_band and some is not None]
     filled = [boxed.fill(probabilities[k], boxes[k]) for k in twice]
-    made = refined(images + [images[k] for k in twice], inside + filled, recipes)
+    made = finishing.refined(images + [images[k] for k in twice], inside + filled, recipes)
     for folder, full in made.items():
         upper = dict(zip(twice, full[len(items) :], strict=True))
         for k, name in enumerate(names):
@@ -267,7 +176,7 @@ def write(path, photos, predict, recipes, *, threshold=None, ignore_band=0.0, bo
         path: of the run directory; masks go to <path>/<folder>/<name>.png.
         photos: data.PhotoSet.
         predict: a method's predictor, indices (n,) to maps (n, S, S) in [0, 1].
-        recipes: dict folder -> Recipe.
+        recipes: dict folder -> finishing.Recipe.
         threshold: of the maps; None where they are probabilities already.
         ignore_band: half-width in probability of the band that is saved as 255.
         boxes: dict photo's index -> its boxes (data.boxes): its mask stays inside, see `finish`.
