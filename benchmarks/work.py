@@ -238,7 +238,8 @@ def predict(fast, size=(500, 375)):
         if plain:
             network = network.to(compute.device()).eval()
             return lambda: plainly(network), BATCH
-        segmenter, photos = prediction.Segmenter(network, SIDE, reading, fast), {path.stem: path for path in paths}
+        segmenter = prediction.Segmenter(network, SIDE, reading, fast, empty_below=0)
+        photos = {path.stem: path for path in paths}
 
         def ours():
             shutil.rmtree(folder / "masks", ignore_errors=True)  # a mask that is there would be kept

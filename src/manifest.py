@@ -6,12 +6,12 @@ WRITTEN = ("masks", "overlays", "cutouts", "maps", "cams", "coco", "voc", "repor
 BESIDE = {"overlays": "overlays/{}.jpg", "cutouts": "cutouts/{}.png", "maps": "maps/{}.png"}  # made with a mask
 
 
-def note(out, folder, photos, checkpoint, fast, *, with_pictures=False, with_maps=False, anew=False):
+def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_maps=False, anew=False):
     """Note in <out>/made_of.json what the files of a folder are made of, and with what; lock <out> for this process.
 
     Args:
         out: Path. folder: its name in `out`, masks or cams/<class>. photos: dict of `predicted.photos_in`.
-        checkpoint, fast: what they are made with. with_pictures, with_maps: these are asked for beside each mask.
+        checkpoint, flags: what they are made with, flags a dict. with_pictures, with_maps: asked for beside each mask.
         anew: make all files again.
 
     Returns:
@@ -24,7 +24,7 @@ def note(out, folder, photos, checkpoint, fast, *, with_pictures=False, with_map
     """
     locks.Lock(out / ".predict.lock", out)
     path, suffix = out / "made_of.json", ".png" if folder == "masks" else ".jpg"
-    how = {"checkpoint": str(checkpoint), "CRC": files.digest(checkpoint), "--fast": fast}
+    how = {"checkpoint": str(checkpoint), "CRC": files.digest(checkpoint)} | flags
     advice = "; give another --out"
     known = files.read_json(path, advice=advice) if path.exists() else {}
     if strangers := [name for name in WRITTEN if not known and (out / name).exists()]:
@@ -48,7 +48,7 @@ def note(out, folder, photos, checkpoint, fast, *, with_pictures=False, with_map
         elif not all((out / BESIDE[what].format(name)).is_file() for what, needed in asked.items() if needed):
             ahead[name] = photo
     kept = {*(out / folder).rglob(f"*{suffix}")} - {out / folder / f"{name}{suffix}" for name in stale}
-    if kept and any(made.get(what) != how[what] for what in ("CRC", "--fast")):
+    if kept and any(made.get(what) != how[what] for what in how if what != "checkpoint"):
         raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
     for name in stale:
         for place in (f"{folder}/{name}{suffix}", *(BESIDE[what].format(name) for what in asked if folder == "masks")):

@@ -75,6 +75,12 @@ def summarise(counts):
     return figures
 
 
+def confidence(prob):
+    """Mean of the probabilities (any shape) over 0.5: how much a network believes its own mask; 0 of an empty one."""
+    subject = prob > 0.5
+    return float(prob[subject].mean()) if subject.any() else 0.0
+
+
 def certainty(prob, mask):
     """How well a mask (H, W) fits the network's own probability (h, w) of the subject, in [0, 1].
 

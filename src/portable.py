@@ -84,8 +84,9 @@ def description(side, reading):
             "meaning": "of the subject at each pixel: class 1 of the softmax, which is in the network already",
         },
         "mask": {
-            "threshold": 0.5, "growth": reading["dilation"],
-            "steps": ["resize the probability to the photo's size, bilinear", "subject where it is over threshold",
+            "threshold": 0.5, "growth": reading["dilation"], "empty_below": prediction.EMPTY_BELOW,
+            "steps": ["empty if the mean of the probabilities over threshold is under empty_below, or none is",
+                      "resize the probability to the photo's size, bilinear", "subject where it is over threshold",
                       "r = round(growth * longer side): a pixel within r of the subject in x and y is subject, too"],
         },
         "left_out": {

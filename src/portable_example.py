@@ -15,6 +15,8 @@ photo = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
 small = np.array(photo.resize(about["input"]["shape"][:1:-1], Image.Resampling.BILINEAR))
 values = (small / 255 - about["input"]["mean"]) / about["input"]["std"]
 (probability,) = session.run(["probability"], {"photos": values.astype(np.float32).transpose(2, 0, 1)[None]})
+sure = probability[probability > about["mask"]["threshold"]]
+probability *= sure.size > 0 and sure.mean() >= about["mask"]["empty_below"]  # else there is no subject
 full = np.array(Image.fromarray(probability[0]).resize(photo.size, Image.Resampling.BILINEAR))
 mask, grow = full > about["mask"]["threshold"], round(about["mask"]["growth"] * max(photo.size))
 for _ in range(2):  # grow along one axis, then along the other

@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from src import InputError, check_choice, checkpoints, compute, maps
+from src import InputError, check_choice, checkpoints, compute, maps, metrics
 from src.data import decoding
 from src.methods import cam
 from src.models import backbones, classifiers, segmenters
 from src.postprocessing import finishing, guided
 
 MAX_SIDE = 1024  # pixels; larger photos are segmented at this size, and the outline then follows their own edges
+EMPTY_BELOW = 0.8  # of metrics.confidence: photos without a subject mostly lie below, those with one hardly ever
 
 
 def newest(folder, pattern):
@@ -60,18 +61,19 @@ def find_classifier(runs_root, classifier="", run="", checkpoint=""):
     return found
 
 
-def load(path, fast=False, amp=True):
+def load(path, fast=False, amp=True, empty_below=EMPTY_BELOW):
     """The Segmenter of a checkpoint.
 
     Args:
         path: of a checkpoint that a script of train_unet/ wrote, or of its run directory.
         fast: one scale, no mirror image and no dense CRF.
         amp: bf16 where the hardware is faster with it.
+        empty_below: confidence (metrics.confidence) below which a photo gets an empty mask; 0 for none.
 
     Raises:
         InputError: the file is missing or holds no segmenter.
     """
-    return Segmenter(*segmenters.load(_file_of(path)), fast=fast, amp=amp)
+    return Segmenter(*segmenters.load(_file_of(path)), fast=fast, amp=amp, empty_below=empty_below)
 
 
 def _file_of(path):
@@ -85,13 +87,14 @@ class Segmenter:
     Args:
         network: of models.segmenters; it can be trained no more. size: side in pixels that it sees.
         reading: of postprocessing.finishing.reading.
-        fast, amp: as `load` has them.
+        fast, amp, empty_below: as `load` has them.
     """
 
-    def __init__(self, network, size, reading, fast=False, amp=True):
+    def __init__(self, network, size, reading, fast=False, amp=True, empty_below=EMPTY_BELOW):
         fuse = backbones.fuse_batchnorm if isinstance(network, segmenters.BackboneUNet) else compute.to_device
         self.network, self.size = fuse(network).eval(), size
-        self.settings, self.fast = SimpleNamespace(amp=amp), fast
+        self.settings, self.fast, self.empty_below = SimpleNamespace(amp=amp), fast, empty_below
+        self.flags = {"--fast": fast, "--empty-below": empty_below}  # of predict.py, that masks depend on
         self.scales = reading["scales"][:1] if fast else reading["scales"]
         self.recipe = finishing.recipe_of(reading, fast=fast)
 
@@ -102,7 +105,9 @@ class Segmenter:
         return list(segmenters.probabilities(self.settings, [self.network], batch, self.size, **how))
 
     def finish(self, photo, prob):
-        """Bring a probability (S, S) to its photo's size and refine it; float32 (H, W) in [0, 1]."""
+        """Bring a probability (S, S) to its photo's size and refine it; float32 (H, W) in [0, 1], 0 without subject."""
+        if metrics.confidence(prob) < self.empty_below:
+            return np.zeros(photo.shape[:2], np.float32)
         return finishing.refined([photo], [prob], {"mask": self.recipe})["mask"][0]
 
     def __call__(self, photos):

@@ -69,3 +69,14 @@ def test_wrong_sizes_and_values_are_refused():
         metrics.confusion(np.zeros((2, 2), bool), np.ones((2, 3), np.uint8))
     with pytest.raises(ValueError, match="expected 1 to 3"):
         metrics.confusion(np.zeros((2, 2), bool), np.zeros((2, 2), np.uint8))
+
+
+def test_confidence_is_the_mean_probability_of_the_mask():
+    assert metrics.confidence(np.array([[0.9, 0.7], [0.5, 0.1]])) == pytest.approx(0.8)
+    assert metrics.confidence(np.zeros((2, 2))) == 0
+
+
+def test_certainty_is_a_soft_iou():
+    prob, mask = np.array([[0.9, 0.2]], np.float32), np.array([[True, False]])
+    assert metrics.certainty(prob, mask) == pytest.approx(0.9 / 1.2)
+    assert metrics.certainty(prob, ~mask & mask) == pytest.approx(0.1)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from conftest import ROOT
-from src import compute, portable, prediction
+from conftest import ROOT, sure
+from src import portable, prediction
 from src.models import segmenters
 from src.postprocessing import finishing
 
@@ -26,17 +26,9 @@ def photo():
 
 
 def checkpoint(name, path, photo):
-    """An untrained segmenter that is as sure as a trained one, and answers both ways on the photo."""
+    """An untrained segmenter that is as sure as a trained one."""
     torch.manual_seed(0)
-    model = segmenters.untrained(name, "resnet18").eval()
-    small = np.array(photo.resize((SIDE, SIDE), Image.Resampling.BILINEAR)).transpose(2, 0, 1)[None]
-    with torch.no_grad():
-        logits = model(compute.normalise(torch.from_numpy(small)).cpu())[0]
-        margin = logits[1] - logits[0]
-        model.score.weight *= 8 / margin.std()
-        model.score.bias.copy_(
-            (model.score.bias - torch.stack([0 * margin.median(), margin.median()])) * 8 / margin.std()
-        )
+    model = sure(segmenters.untrained(name, "resnet18"), photo.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
     settings = type("Settings", (), {"backbone": "resnet18"})
     path.mkdir()
     torch.save(

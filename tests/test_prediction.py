@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import ROOT
+from conftest import ROOT, sure
 from src import InputError, files, locks, metrics, predicted, prediction
 from src.models import classifiers, segmenters
 from src.postprocessing import finishing, guided, masks
@@ -22,7 +22,7 @@ from src.postprocessing.crf import DenseCRF
 def checkpoint(tmp_path_factory):
     """An untrained U-Net, read at two scales and with the dense CRF."""
     torch.manual_seed(0)
-    model = segmenters.UNet()
+    model = sure(segmenters.UNet(), Image.open(draw(tmp_path_factory.mktemp("drawn") / "a.png", (48, 48))))
     path = tmp_path_factory.mktemp("segmenter") / "checkpoint.pt"
     reading = finishing.reading((1.0, 1.5), DenseCRF(bilateral_compat=4.0), 0.0)
     settings = type("Settings", (), {"backbone": "resnet18"})
@@ -115,7 +115,7 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
     code, _, err = predict(script, *flags[:4], tmp_path / "link.pt", *flags[5:])
     assert code == 0 and "0 photos to do" in err
     code, _, err = predict(script, *flags[:-2])  # not --fast
-    assert code == 2 and "was made with checkpoint" in err and "--fast True, not checkpoint" in err
+    assert code == 2 and "was made with checkpoint" in err and "--fast True, --empty-below 0.8, not" in err
 
 
 def test_masks_stay_while_their_photos_are_out_of_reach(script, checkpoint, tmp_path):
@@ -232,6 +232,21 @@ def test_three_lines_of_python(checkpoint):
     for odd in ("photo.jpg", np.zeros((40, 60, 3), np.uint8), batch.float(), batch[0], [batch[0]]):
         with pytest.raises(TypeError, match="expected a PIL image, a list of them, or a uint8 tensor"):
             segmenter(odd)
+
+
+def test_masks_that_the_network_does_not_believe_are_left_empty(script, checkpoint, tmp_path):
+    photo = draw(tmp_path / "a.jpg")
+    found = {}
+    for below in (0, 0.8, 1):
+        flags = ("--out", tmp_path / f"{below}", "--checkpoint", checkpoint, "--fast", "--json", "--empty-below", below)
+        code, text, err = predict(script, photo, *flags)
+        assert code == 0, err
+        found[below] = json.loads(text)
+        mask = prediction.load(checkpoint, fast=True, empty_below=below)(Image.open(photo))
+        assert np.array_equal(mask, masks.read(tmp_path / f"{below}" / "masks" / "a.png") == 1)
+    assert found[0]["area"] == found[0.8]["area"] > 0
+    assert found[1]["area"] == 0 and found[1]["box"] is None and found[1]["certainty"] < 0.01
+    assert predict(script, photo, "--out", tmp_path / "x", "--checkpoint", checkpoint, "--empty-below", 2)[0] == 2
 
 
 def test_files_of_others_are_never_taken_for_ones_own(script, checkpoint, tmp_path):

@@ -23,6 +23,7 @@ CHECKPOINT = ""  # or its checkpoint file
 CLASSIFIER = ""  # run directory of a classifier; empty: the newest beside the segmenter's run, if there is one
 CAM = ""  # in place of masks: heat maps of this class
 FAST = False  # one scale, no mirror image, no dense CRF
+EMPTY_BELOW = 0.8  # a mask whose pixels are on average less likely than this is left empty: no subject there; 0: never
 PICTURES = True  # overlays and cut-outs, too
 JSON = False  # print a line of JSON for each photo done now: size, area, box, certainty; class and score, if known
 EXPORT = ""  # coco or voc: all masks for other tools as well; folders of photos are their classes
@@ -39,16 +40,15 @@ def main(settings):
     if CAM:
         checkpoint = prediction.find_classifier(root, CLASSIFIER, RUN, CHECKPOINT)
         recogniser = prediction.Recogniser(checkpoint, settings.amp, knows=CAM)
-        ahead = manifest.note(out, folder, photos, checkpoint, FAST, anew=settings.overwrite)
+        ahead = manifest.note(out, folder, photos, checkpoint, {}, anew=settings.overwrite)
         written = predicted.write_heat(recogniser, CAM, ahead, out)
     else:
         checkpoint = prediction.find_segmenter(root, RUN, CHECKPOINT)
-        segmenter = prediction.load(checkpoint, fast=FAST, amp=settings.amp)
+        segmenter = prediction.load(checkpoint, FAST, settings.amp, EMPTY_BELOW)
         recogniser = prediction.beside(checkpoint, CLASSIFIER, settings.amp) if JSON else None
-        ahead = manifest.note(out, folder, photos, checkpoint, FAST, **how, anew=settings.overwrite)
+        ahead = manifest.note(out, folder, photos, checkpoint, segmenter.flags, **how, anew=settings.overwrite)
         written = predicted.write_masks(segmenter, ahead, out, recogniser, **how)
-    before = len(photos) - len(ahead)
-    print(f"{count_of(ahead, 'photo')} to do, {before} done before, with {checkpoint}", file=sys.stderr)
+    print(f"{count_of(ahead, 'photo')} to do, {len(photos) - len(ahead)} done before, by {checkpoint}", file=sys.stderr)
     done = 0
     for done, found in enumerate(compute.progress(written, folder, total=len(ahead), unit="photo"), 1):  # noqa: B007
         if JSON:
