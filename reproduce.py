@@ -274,14 +274,14 @@ def main(settings):
     if own and settings.runs_root == files.resolved(cli.ROOT / cli.RUNS_ROOT):  # those of other photos stay apart
         settings.runs_root = settings.runs_root / Path(settings.data_root).name
     photos = data.load(settings)
+    if TEST_ONLY:
+        photos.only_test()  # says so now if there are none
     check_choice("supervision", SUPERVISION, SUPERVISIONS)
     if own:
         chain, expected = own_chain(settings, photos)
     else:
         settings.passes, expected = settings.passes or cli.PASSES, None
-        chain = experiments.chain(
-            photos.has_truths(), ensemble_only=ENSEMBLE_ONLY, ablations=ABLATIONS, boxes=SUPERVISION == "boxes"
-        )
+        chain = experiments.chain(photos.has_truths(), ENSEMBLE_ONLY, ABLATIONS, SUPERVISION == "boxes")
     if LIST:
         print(stages(settings, chain))
         return

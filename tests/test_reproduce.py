@@ -105,3 +105,10 @@ def test_the_list_says_what_is_there(settings, stages):
 
 def test_the_costs_name_every_script():
     assert all(experiment.cost > 0 for experiment in experiments.chain(ablations=True))
+
+
+def test_what_is_never_to_be_had_is_refused_before_any_stage(script, data_root):
+    (data_root / "oxford-iiit-pet" / "annotations" / "test.txt").write_text("")
+    code, _, err = script("reproduce.py", "--test-only", "--skip-bad-photos")
+    assert code == 2 and "--test-only" in err and "has no test photo" in err
+    assert not list(script.runs_root.glob("*/seed0"))

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -32,9 +31,7 @@ def load(settings, background=False, pixels=True, test_only=False):
     """
     with distributed.main_process_first():
         photos = _load(settings, background, pixels)
-    if test_only and not len(photos.test):
-        raise InputError(f"--test-only, but {photos.root} has no test photo")
-    return replace(photos, trainval=photos.trainval[:0]) if test_only else photos
+    return photos.only_test() if test_only else photos
 
 
 def layout_of(root, layout="auto"):

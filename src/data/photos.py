@@ -1,6 +1,6 @@
 """The photos of a data root: names, labels, splits and pixels."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,16 @@ class PhotoSet:
     pixels: "Pixels"
     truths: list
     trimaps: bool
+
+    def only_test(self):
+        """The same without trainval photos.
+
+        Raises:
+            InputError: there is no test photo.
+        """
+        if not len(self.test):
+            raise InputError(f"--test-only, but {self.root} has no test photo")
+        return replace(self, trainval=self.trainval[:0])
 
     def batch(self, index):
         """uint8 tensor (N, 3, S, S) of the photos at these indices."""
