@@ -6,6 +6,7 @@ SEED ?= 0
 DEMO = reproduce.py --runs-root runs/demo --data-root data/sample --backbone mobilenet_v2 \
 	--weights data/drawings-mobilenet_v2.pt --image-size 160 --short --test-only --jobs 2 --seed $(SEED) $(FLAGS)
 
+COMPILED = .venv/bin/pip install -q -r requirements-compiled.txt || echo "no C++ compiler: tests with pydensecrf2 are skipped"
 BOTH_CORES = -q -n 2 --dist loadfile --no-loadscope-reorder
 
 demo: .venv/installed
@@ -22,13 +23,13 @@ test: .venv/installed-test
 
 test-oldest:
 	$(PYTHON) -m venv --clear .venv-oldest
-	sed -n 's/>=/==/p' requirements.txt requirements-optional.txt requirements-test.txt > .venv-oldest/requirements.txt
+	sed -n 's/>=/==/p' requirements.txt requirements-optional.txt requirements-test.txt requirements-compiled.txt > .venv-oldest/requirements.txt
 	.venv-oldest/bin/pip install -q -r .venv-oldest/requirements.txt
 	OMP_NUM_THREADS=1 .venv-oldest/bin/python -m pytest $(BOTH_CORES)
 
 test-newest:
 	$(PYTHON) -m venv --clear .venv-newest
-	.venv-newest/bin/pip install -q -r requirements-test.txt
+	.venv-newest/bin/pip install -q -r requirements-test.txt -r requirements-compiled.txt
 	OMP_NUM_THREADS=1 .venv-newest/bin/python -m pytest $(BOTH_CORES)
 
 wheels: .venv/installed
@@ -46,8 +47,9 @@ audit: .venv/installed
 	.venv/bin/pip install -q -r requirements.txt
 	touch $@
 
-.venv/installed-test: requirements-test.txt requirements-optional.txt .venv/installed
+.venv/installed-test: requirements-test.txt requirements-optional.txt requirements-compiled.txt .venv/installed
 	.venv/bin/pip install -q -r requirements-test.txt
+	$(COMPILED)
 	touch $@
 
 .PHONY: demo picture reproduce test test-oldest test-newest wheels lint audit

@@ -103,7 +103,7 @@ def test_crf_follows_the_photo_and_keeps_confidence():
 
 @pytest.mark.parametrize("widths", [{}, {"bilateral_srgb": 10, "bilateral_compat": 4}, {"bilateral_sxy": 30}])
 def test_lattice_agrees_with_pydensecrf(widths, drawn):
-    pytest.importorskip("pydensecrf.densecrf", reason="pydensecrf2 is for Python 3.10 to 3.12")
+    pytest.importorskip("pydensecrf.densecrf", reason="pydensecrf2 is not installed (requirements-compiled.txt)")
     photos = [decode(path) for path in sorted((drawn / "oxford-iiit-pet" / "images").iterdir())[::5]]
     rng = np.random.default_rng(0)
     rough = [painter.noise(rng, *photo.shape[:2], cells=6).astype(np.float32) for photo in photos]
