@@ -144,6 +144,9 @@ def test_supervisions_side_by_side_with_their_share_of_the_bound():
     )
     assert lines[2] == "| final masks, border = pet | 80.0 (0.889) | not scored | 90.0 |"
     assert lines[5] == "| without growth, border ignored | 60.0 (0.667) | not scored | 90.0 |"
+    both = {"seed0": of_seed | {"b": run(test_final=0.85)}, "seed1": {"a": run(test_final=0.7)}}  # only seed0 has all
+    line = tables.supervisions(both, "Table 5", {"labels": "a", "boxes": "b", "full": "full"}).split("\n")[2]
+    assert line == "| final masks, border = pet | 80.0 (0.889) | 85.0 (0.944) | 90.0 |"
     assert {"train_on_ensemble_boxes", "train_on_ensemble", "train_on_ensemble_gt"} == set(experiments.TABLE5.values())
     names = [e.name for e in experiments.chain(boxes=True)]
     assert all(name in names for e in experiments.WITH_BOXES for name in (e.name, *e.reads))

@@ -147,13 +147,15 @@ def _head(title):
 def supervisions(summaries, title, columns):
     """Test IoU of segmenters by what they learned from; the last is full supervision, the ratio to it in brackets.
 
-    Full supervision is read with or without dense CRF, whichever is better; it needs no growth.
+    Full supervision is read with or without dense CRF, whichever is better; it needs no growth. Seeds count that all have,
+    if there are any.
 
     Args:
         columns: dict name of the supervision -> name of the run of train_on_ensemble.py.
     """
     *weak, full = columns
-    rows = []
+    shared = {seed: found for seed, found in summaries.items() if found.keys() >= set(columns.values())}
+    summaries, rows = shared or summaries, []
     for text, key in (("final masks", "test_final"), ("without growth", "test_crf")):
         for border, reading in zip(("border = pet", "border ignored"), READINGS, strict=True):
             scored = {name: scores_of(summaries, columns[name], key) for name in weak}
