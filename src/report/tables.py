@@ -147,8 +147,8 @@ def _head(title):
 def supervisions(summaries, title, columns):
     """Test IoU of segmenters by what they learned from; the last is full supervision, the ratio to it in brackets.
 
-    Full supervision is read with or without dense CRF, whichever is better; it needs no growth. Seeds count that all have,
-    if there are any.
+    Full supervision is read with or without dense CRF, whichever is better; it needs no growth. The seeds are those
+    that all columns have, if there are any.
 
     Args:
         columns: dict name of the supervision -> name of the run of train_on_ensemble.py.
