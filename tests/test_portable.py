@@ -1,6 +1,7 @@
 """A segmenter elsewhere: other programs get from its files what this project gets from its checkpoint."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -89,6 +90,17 @@ def test_the_example_makes_the_same_masks_without_torch(exported, photo, tmp_pat
         expected = prediction.load(run / "checkpoint.pt", fast=True, amp=False)(Image.open(tmp_path / name))
         assert set(np.unique(found)) == {0, 255} and 0.1 < expected.mean() < 0.9
         assert found.shape == expected.shape and ((found > 0) != expected).mean() < 1e-3
+
+
+def test_the_example_leaves_a_mask_empty_that_the_network_does_not_believe(exported, photo, tmp_path):
+    out = shutil.copytree(exported[1], tmp_path / "out")
+    about = json.loads((out / "segmenter.json").read_text())
+    about["mask"]["empty_below"] = 1.0
+    (out / "segmenter.json").write_text(json.dumps(about))
+    photo.save(tmp_path / "a.png")
+    words = [sys.executable, out / "example.py", tmp_path / "a.png", tmp_path / "mask.png"]
+    assert subprocess.run(list(map(str, words)), capture_output=True, text=True).returncode == 0
+    assert not np.array(Image.open(tmp_path / "mask.png")).any()
 
 
 def test_the_example_is_fifteen_lines(exported):

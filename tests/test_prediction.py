@@ -236,6 +236,8 @@ def test_three_lines_of_python(checkpoint):
 
 def test_masks_that_the_network_does_not_believe_are_left_empty(script, checkpoint, tmp_path):
     photo = draw(tmp_path / "a.jpg")
+    line = f"\nEMPTY_BELOW = {prediction.EMPTY_BELOW}  # "  # the script's default is also that of Python and of exports
+    assert line in (ROOT / "train_unet/predict.py").read_text()
     found = {}
     for below in (0, 0.8, 1):
         flags = ("--out", tmp_path / f"{below}", "--checkpoint", checkpoint, "--fast", "--json", "--empty-below", below)
