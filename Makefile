@@ -13,7 +13,7 @@ demo: .venv/installed
 	.venv/bin/python $(DEMO)
 
 picture: .venv/installed
-	.venv/bin/python $(DEMO) --rows 4 --sheet benchmarks/results/sheet.jpg
+	.venv/bin/python $(DEMO) --sheet benchmarks/results/sheet.jpg
 
 reproduce: .venv/installed
 	.venv/bin/python reproduce.py --seed $(SEED)

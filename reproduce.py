@@ -43,14 +43,15 @@ QUICK = False  # masks and a segmenter from one CCAM and one round
 LIST = False  # only show the stages with state, score and minutes
 TEST_ONLY = False  # stages whose masks nobody reads make and score those of the test photos alone
 SHEET = ""  # file of the sheet; empty: <runs-root>/sheet_seed<N>.png
-ROWS = 8  # photos on it
+ROWS = 6  # photos on it
 RESULTS = ""  # folder in which seed<N>.json gathers the summaries of the finished stages
 PHOTOS_A_PASS = 400  # own photos for which the scripts' EPOCHS are right; --passes follows their number
 LEAST_SURE = 20  # of them to show
 EXPORT = ""  # coco or voc: the final masks of own photos for other tools as well, in the runs root
 JOBS = 1  # stages at once, each with its share of the cores
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
-OF_A_CHAIN = "data_root", "backbone", "weights", "image_size", "amp", "passes"  # settings that all its stages share
+# Settings that all stages of a chain share.
+OF_A_CHAIN = "data_root", "backbone", "weights", "image_size", "amp", "passes"
 
 
 def directory(settings, experiment):
