@@ -135,8 +135,10 @@ def _check_numbers(parser, name, values):
             parser.error(f"argument {flag}: " + (f"at least {least}" if value < least else f"at most {most}"))
 
 
-def run(main, script, argv=None):
+def run(main, script, argv=None, alone=False):
     """Seed everything and run `main(settings)`; what goes wrong is one line on stderr.
+
+    `alone` refuses several processes of torchrun, for a script that shares nothing out.
 
     Exit codes: 2 what the user can put right, 130 interrupted (Ctrl-C), 141 nobody reads what is printed, 143 ended
     (SIGTERM). After each of them the same command goes on, without --overwrite if it had that.
@@ -151,7 +153,7 @@ def run(main, script, argv=None):
         settings = override(script, argv)
         if settings.overwrite:
             again = "without --overwrite " + again
-        distributed.start()
+        distributed.start(alone)
         compute.seed_everything(settings.seed)
         main(settings)
         distributed.stop()

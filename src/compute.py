@@ -30,12 +30,13 @@ def _keep_freed_memory():
 
 
 _keep_freed_memory()
+torch.backends.cudnn.allow_tf32 = False  # fp32 is fp32: by default convolutions round to 10 bits, since Ampere
 
 
 def device():
-    """This process's NVIDIA or AMD GPU (CUDA), Apple's (MPS), or the CPU."""
+    """This thread's NVIDIA or AMD GPU (CUDA), Apple's (MPS), or the CPU."""
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", torch.cuda.current_device())
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
@@ -113,8 +114,15 @@ def cores():
 
 
 def threads(count=None):
-    """A pool with one thread a core for work on single photos; inside, torch does not start threads of its own."""
-    return ThreadPoolExecutor(count or cores(), initializer=torch.set_num_threads, initargs=(1,))
+    """A pool with one thread a core for work on single photos, on this thread's GPU; inside, torch starts no others."""
+    where = device()
+
+    def start():
+        torch.set_num_threads(1)
+        if where.type == "cuda":  # CUDA's current device is each thread's own, and the first GPU to begin with
+            torch.cuda.set_device(where)
+
+    return ThreadPoolExecutor(count or cores(), initializer=start)
 
 
 def group_size():

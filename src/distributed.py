@@ -16,22 +16,32 @@ from src import InputError, count_of, few
 TORCHRUN = "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"  # in the environment of what it starts
 
 
-def start():
-    """Join the other processes that torchrun started, if it did: one a GPU (NCCL), or several on CPUs (gloo)."""
+def start(alone=False):
+    """Join the other processes that torchrun started, if it did: one a GPU (NCCL), or several on CPUs (gloo).
+
+    Raises:
+        InputError: the environment does not fit, or the script runs alone.
+    """
     try:
         count = int(os.environ.get("WORLD_SIZE", "1"))
         place = [int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK", "MASTER_PORT") if count > 1]
     except ValueError:
         raise InputError("WORLD_SIZE, RANK or the like, which torchrun sets, is no number") from None
+    if count > 1 and alone:
+        raise InputError("torchrun is for scripts that train or make masks; start this one with python")
     if count > 1 and not 0 <= place[0] < count:
         raise InputError(f"the environment's RANK {place[0]} is not below its WORLD_SIZE {count}")
     if count > 1 and not dist.is_initialized():
         if missing := [name for name in TORCHRUN if name not in os.environ]:
             raise InputError(f"the environment has WORLD_SIZE without {few(missing)}; start with torchrun, or unset it")
+        gpu = None
         if torch.cuda.is_available():
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+            if place[1] >= torch.cuda.device_count():
+                raise InputError(f"process {place[1]} of this machine has no GPU of its own; lower --nproc_per_node")
+            gpu = torch.device("cuda", place[1])
+            torch.cuda.set_device(gpu)
         # the first process may be decoding or downloading all photos while the others wait for it
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(hours=4))
+        dist.init_process_group("nccl" if gpu else "gloo", timeout=timedelta(hours=4), device_id=gpu)
 
 
 def stop():
@@ -43,7 +53,7 @@ def stop():
 
 def is_parted(error):
     """Whether an exception says that another process is gone."""
-    signs = ("connection closed", "connection reset", "reset by peer", "broken pipe", "timed out", "aborted")
+    signs = ("connection closed", "connection reset", "reset by peer", "broken pipe", "timed out", "aborted", "nccl")
     return dist.is_initialized() and any(sign in str(error).lower() for sign in signs)
 
 

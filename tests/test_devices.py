@@ -50,6 +50,17 @@ def meta(monkeypatch):
     return steps
 
 
+def test_threads_work_on_the_gpu_of_their_process(monkeypatch):
+    """CUDA's current device is each thread's own: without it all processes of torchrun would share the first GPU."""
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    with compute.threads(2) as pool:
+        pool.submit(int).result()
+    assert chosen and set(chosen) == {torch.device("cuda", 3)}
+
+
 @pytest.mark.parametrize("experiment", ONE_OF_EACH, ids=lambda experiment: experiment.name)
 def test_stage_on_another_device(chain_run, chain_script, drawn, experiment, tmp_path, request):
     for upstream in experiment.reads:

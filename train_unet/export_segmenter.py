@@ -27,4 +27,4 @@ def main(settings):  # noqa: ARG001 - every script's main has it
 
 
 if __name__ == "__main__":
-    cli.run(main, globals())
+    cli.run(main, globals(), alone=True)

@@ -62,4 +62,4 @@ def main(settings):
 
 
 if __name__ == "__main__":
-    cli.run(main, globals())
+    cli.run(main, globals(), alone=True)
