@@ -16,6 +16,11 @@ def count_of(items, noun):
     return f"{len(items)} {noun}{'' if len(items) == 1 else 's'}"
 
 
+def first_line(error):
+    """What an exception says first, or its type where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def few(names, most=3):
     """The first names as text."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")

@@ -3,11 +3,14 @@
 import hashlib
 import io
 import zipfile
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 
-from src import InputError, files
+from src import InputError, files, first_line
 
 
 def write(path, value):
@@ -45,8 +48,21 @@ def read(path):
     except ImportError:
         raise InputError(f"{path} needs the package safetensors (pip install safetensors)") from None
     except Exception as error:  # torch raises half a dozen types for a file that is not a checkpoint
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path} is not a readable checkpoint: {line[:160]}") from None
+        raise InputError(f"{path} is not a readable checkpoint: {first_line(error)[:160]}") from None
+
+
+@contextmanager
+def downloading(name):
+    """Around the making of a network with ImageNet's weights, which PyTorch downloads or has already.
+
+    Raises:
+        InputError: they cannot be had, or are damaged.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, EOFError, UnpicklingError, HTTPException) as error:
+        text = f"the ImageNet weights of {name} cannot be had ({first_line(error)[:160]}); give --weights FILE"
+        raise InputError(f"{text}, or delete a damaged one below {torch.hub.get_dir()}") from None
 
 
 def read_network(path, network, backbone=None, **kinds):

@@ -38,8 +38,7 @@ class Item:
 def categories(names):
     """The category of photos that are known by their name alone.
 
-    It is the first folder of the name, below train/, test/ or val/ if all are there, and "subject" for all where one of
-    them is in no folder.
+    It is that of `folders.class_of`, and "subject" for all where one of them is in no folder.
 
     Returns:
         dict name -> category.
@@ -47,12 +46,9 @@ def categories(names):
     Raises:
         InputError: photos in a folder that means no class in a data root.
     """
-    parts = {name: PurePath(name).parts for name in names}
-    if all(p[0] in folders.SPLITS for p in parts.values()):
-        parts = {name: p[1:] for name, p in parts.items()}
-    if any(len(p) < 2 for p in parts.values()):
+    found = {name: folders.class_of(name) for name in names}
+    if not all(found.values()):
         return dict.fromkeys(names, SUBJECT)
-    found = {name: p[0] for name, p in parts.items()}
     for name in folders.RESERVED:
         if name in found.values():
             raise InputError(f"the folder {name} is no class (data/README.md); give the folders of the classes instead")
@@ -66,7 +62,7 @@ def of_predictions(photos, folder):
         photos: dict name -> path of the photo, of predicted.photos_in. folder: Path; masks are <name>.png in it.
     """
     there = [name for name in photos if (folder / f"{name}.png").is_file()]
-    loose = [name for name in there if len(PurePath(name).parts) == 1]
+    loose = [name for name in there if not folders.class_of(name)]
     if 0 < len(loose) < len(there):
         print(f"one category for all: {few(loose)} in no folder of a class", file=sys.stderr)
     return [
@@ -130,12 +126,7 @@ def _pycocotools():
 
 def _labels(item):
     """The mask of an item, uint8 (H, W)."""
-    labels = masks.read(item.mask)
-    size = decoding.upright_size(item.photo)
-    if labels.shape[::-1] != size:
-        shown = " x ".join(map(str, labels.shape[::-1]))
-        raise InputError(f"{item.mask} is {shown} pixels, not {size[0]} x {size[1]} as its photo; delete and remake it")
-    return labels
+    return masks.read_made(item.mask, decoding.upright_size(item.photo))
 
 
 def _write_coco(out, items):
@@ -212,9 +203,13 @@ def _label_names(classes):
 def _save_jpeg(photo, path):
     """Copy a photo that every reader sees alike; others, turned by EXIF too, become an upright JPEG of RGB."""
     with Image.open(photo, formats=decoding.FORMATS) as image:
-        plain = image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(0x0112, 1) == 1
+        plain = image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(decoding.ORIENTATION, 1) == 1
     if plain:
         shutil.copyfile(photo, path)
+    elif max(image.size) > decoding.JPEG_SIDE:
+        raise InputError(
+            f"{photo} is longer than the {decoding.JPEG_SIDE} pixels of a JPEG; leave it out, or export coco"
+        )
     else:
         Image.fromarray(decoding.decode(photo)).save(path, format="JPEG", quality=95)
 

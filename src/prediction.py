@@ -18,6 +18,7 @@ from src.models import backbones, classifiers, segmenters
 from src.postprocessing import finishing, guided
 
 MAX_SIDE = 1024  # pixels; larger photos are segmented at this size, and the outline then follows their own edges
+BATCH = 16  # photos that a network sees at once
 EMPTY_BELOW = 0.8  # of metrics.confidence: photos without a subject mostly lie below, those with one hardly ever
 
 
@@ -34,6 +35,8 @@ def find_segmenter(runs_root, run="", checkpoint=""):
     Raises:
         InputError: none is named and none is there that was trained without ground truth.
     """
+    if checkpoint and run:
+        raise InputError("--run and --checkpoint both name a segmenter; give one of them")
     if checkpoint or run:
         return _file_of(checkpoint or run)
     found = newest(runs_root, "**/train_on_*/seed*")
@@ -52,7 +55,7 @@ def find_classifier(runs_root, classifier="", run="", checkpoint=""):
         InputError: none of them is there.
     """
     if classifier:
-        return Path(classifier) / "checkpoint.pt"
+        return _file_of(classifier)
     beside = _beside(find_segmenter(runs_root, run, checkpoint)) if run or checkpoint else None
     found = beside or newest(runs_root, "**/*classifier*/seed*")
     if found is None:
@@ -100,9 +103,11 @@ class Segmenter:
 
     def probabilities(self, photos):
         """What the network says, float32 (N, S, S) in [0, 1], of a list of uint8 RGB arrays (H, W, 3)."""
-        batch = _squashed(photos, self.size)
-        how = {"scales": self.scales, "flip": not self.fast}
-        return list(segmenters.probabilities(self.settings, [self.network], batch, self.size, **how))
+        how, found = {"scales": self.scales, "flip": not self.fast}, []
+        for start in range(0, len(photos), BATCH):
+            batch = _squashed(photos[start : start + BATCH], self.size)
+            found += list(segmenters.probabilities(self.settings, [self.network], batch, self.size, **how))
+        return found
 
     def finish(self, photo, prob):
         """Bring a probability (S, S) to its photo's size and refine it; float32 (H, W) in [0, 1], 0 without subject."""
@@ -183,7 +188,7 @@ class Recogniser:
 
 def beside(checkpoint, run="", amp=True):
     """The Recogniser of the run that is named, or of the newest classifier beside a segmenter's run; None without."""
-    found = Path(run) / "checkpoint.pt" if run else _beside(checkpoint)
+    found = _file_of(run) if run else _beside(checkpoint)
     return found and Recogniser(found, amp)
 
 

@@ -134,6 +134,8 @@ def sgd(groups):
         parameters = [p for p in parameters if p.requires_grad]
         if parameters and rate:  # class-specific CCAM has no backbone to train
             options += _decay_weights_only(parameters, WEIGHT_DECAY, lr=rate)
+    if not options:
+        raise InputError("nothing would be trained; give --head-lr above 0")
     return torch.optim.SGD(options, momentum=MOMENTUM, nesterov=True, fused=True)
 
 

@@ -135,6 +135,7 @@ def test_an_export_is_replaced_only_as_a_whole(made, kind):
         (["a", "cup/b"], ["subject", "subject"]),
         (["train/a", "test/b"], ["subject", "subject"]),
         (["train/cup/a", "test/pot/x/b"], ["cup", "pot"]),
+        (["train/cup/a", "pot/b"], ["cup", "pot"]),
     ],
 )
 def test_a_class_for_each_photo_or_none(names, categories):

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from conftest import ROOT, TINY
@@ -532,6 +533,29 @@ def test_nobody_reads_what_is_printed(script, monkeypatch):
     process.stdout.close()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 141 and "Traceback" not in err, err
+
+
+def test_torchrun_of_a_script_that_runs_alone():
+    words, env = [sys.executable, str(ROOT / "reproduce.py"), "--list"], {**os.environ, "WORLD_SIZE": "2"}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: torchrun is for scripts that train or make masks; start this one with python\n"
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_damaged_weights_of_an_earlier_download(settings, monkeypatch, tmp_path, content):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = Path(torchvision.models.ResNet18_Weights.IMAGENET1K_V1.url).name
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "hub" / "checkpoints" / name).write_bytes(content)
+    settings.backbone, settings.weights = "resnet18", "imagenet"
+    with pytest.raises(InputError, match=r"resnet18 cannot be had \(.*\); give --weights FILE, or delete .*hub"):
+        classifiers.pretrained(settings)
+
+
+def test_nothing_to_train(script):
+    code, _, err = script("train_ccam/train_ccam.py", "--head-lr", "0")
+    assert code == 2 and "nothing would be trained; give --head-lr above 0" in err.splitlines()[-1]
 
 
 def test_environment_of_torchrun(monkeypatch):

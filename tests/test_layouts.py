@@ -10,7 +10,7 @@ from PIL import Image
 import experiments
 from src import InputError, data, metrics
 from src.data import decoding
-from src.data.splitting import split_of
+from src.data.splitting import splits_of
 from src.postprocessing import masks
 from src.report import pictures
 
@@ -327,7 +327,9 @@ def test_a_mask_of_colours_is_refused_before_anything_is_trained(settings, tmp_p
 
 
 def test_a_name_of_no_encoding_has_a_split():
-    assert split_of(os.fsdecode(b"\xff")) in ("trainval", "test") and split_of("a") == split_of("a")
+    assert set(splits_of([os.fsdecode(b"\xff"), "a", "b"]).values()) <= {"trainval", "test"}
+    alone = next(name for name in "abcdefghijklmnop" if splits_of([name, "cat"])[name] == "test")
+    assert splits_of([alone]) == {alone: "trainval"} and splits_of([]) == {}
 
 
 def test_a_tiff_that_lies_on_a_side(tmp_path):

@@ -43,6 +43,23 @@ def test_recipe_refines_then_grows(tmp_path, drawn):
     assert np.array_equal(made["grown"], finishing.dilate(made["refined"].astype(np.float32), 0.05) == 1)
 
 
+def test_few_large_photos_at_once_make_the_same_masks(tmp_path, settings, monkeypatch):
+    photos = data.load(settings)
+    seen, finish = [], masks.finish
+    monkeypatch.setattr(masks, "finish", lambda items, **options: (seen.append(len(items)), finish(items, **options)))
+    for name, pixels in (("all", masks.PIXELS), ("one", 1)):
+        monkeypatch.setattr(masks, "PIXELS", pixels)
+        (tmp_path / name).mkdir()
+        masks.write(
+            tmp_path / name,
+            photos,
+            lambda index: np.eye(8)[index % 8, None] * np.ones((1, 8, 1)),
+            {"masks": finishing.Recipe()},
+        )
+    made = [{p.name: p.read_bytes() for p in (tmp_path / name / "masks").iterdir()} for name in ("all", "one")]
+    assert made[0] == made[1] and len(made[0]) == len(seen) / 2
+
+
 def test_dense_crf_is_not_believed_where_it_takes_the_subject():
     photo = np.full((40, 40, 3), 90, np.uint8)
     prob = np.full((40, 40), 0.05, np.float32)

@@ -131,17 +131,65 @@ def test_masks_stay_while_their_photos_are_out_of_reach(script, checkpoint, tmp_
     assert code == 0 and "0 photos to do, 1 done before" in err and (out / "masks" / "a.png").exists()
 
 
-def test_a_mask_that_was_corrected_by_hand_stays(script, checkpoint, tmp_path):
+@pytest.mark.parametrize("black_white", [False, True])  # as it was, or as most editors save it
+def test_a_mask_that_was_corrected_by_hand_stays(script, checkpoint, tmp_path, black_white):
     photo, out = draw(tmp_path / "a.jpg"), tmp_path / "out"
     flags = (photo, "--out", out, "--checkpoint", checkpoint, "--fast")
     assert predict(script, *flags, "--no-pictures")[0] == 0
-    corrected = np.zeros((40, 60), np.uint8)
+    corrected, place = np.zeros((40, 60), np.uint8), out / "masks" / "a.png"
     corrected[:20] = 1
-    masks.save(out / "masks" / "a.png", corrected)
+    if black_white:
+        Image.fromarray(255 * corrected).save(place)
+    else:
+        masks.save(place, corrected)
+    before = place.read_bytes()
     code, text, _ = predict(script, *flags, "--json")
-    assert code == 0 and json.loads(text)["area"] == 0.5 and (masks.read(out / "masks" / "a.png") == corrected).all()
+    assert code == 0 and json.loads(text)["area"] == 0.5 and place.read_bytes() == before
     with Image.open(out / "cutouts" / "a.png") as cut:
         assert (np.array(cut)[..., 3] == 255 * corrected).all()
+
+
+@pytest.mark.parametrize(("size", "value", "line"), [
+    ((30, 20), 1, "is 30 x 20 pixels, not 60 x 40 as its photo; delete and remake it"),
+    ((60, 40), 7, "holds 7; expected 0 background, 1 pet, 255 uncertain"),
+])  # fmt: skip
+def test_a_mask_that_does_not_fit_is_one_line(script, checkpoint, tmp_path, size, value, line):
+    photo, out = draw(tmp_path / "a.jpg"), tmp_path / "out"
+    flags = (photo, "--out", out, "--checkpoint", checkpoint, "--fast")
+    assert predict(script, *flags, "--no-pictures")[0] == 0
+    masks.save(out / "masks" / "a.png", np.full(size[::-1], value, np.uint8))
+    code, _, err = predict(script, *flags)
+    assert code == 2 and line in err.splitlines()[-1]
+
+
+def test_photos_that_no_jpeg_can_hold_have_smaller_overlays(script, checkpoint, tmp_path):
+    photo, out = draw(tmp_path / "a.png", size=(66000, 16)), tmp_path / "out"
+    assert predict(script, photo, "--out", out, "--checkpoint", checkpoint, "--fast")[0] == 0
+    with Image.open(out / "masks" / "a.png") as mask, Image.open(out / "overlays" / "a.jpg") as overlay:
+        assert mask.size == (66000, 16) and overlay.width == 65500
+
+
+def test_a_damaged_map_is_one_line(script, checkpoint, tmp_path):
+    photo, out = draw(tmp_path / "a.jpg"), tmp_path / "out"
+    flags = (photo, "--out", out, "--checkpoint", checkpoint, "--fast", "--report")
+    assert predict(script, *flags)[0] == 0
+    (out / "maps" / "a.png").write_text("not an image")
+    code, _, err = predict(script, *flags)
+    assert code == 2 and "no readable map" in err.splitlines()[-1]
+    (out / "maps" / "a.png").unlink()
+    assert predict(script, *flags)[0] == 0
+
+
+def test_a_network_sees_few_photos_of_a_long_list_at_once(checkpoint, monkeypatch):
+    seen, segmenter = [], prediction.load(checkpoint, fast=True)
+    segmenter.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    assert len(segmenter([Image.new("RGB", (20, 10))] * 40)) == 40 and max(seen) <= prediction.BATCH
+
+
+def test_one_segmenter_is_named(script, checkpoint, tmp_path):
+    photo = draw(tmp_path / "a.jpg")
+    code, _, err = predict(script, photo, "--checkpoint", checkpoint, "--run", checkpoint.parent)
+    assert code == 2 and "--run and --checkpoint both name a segmenter" in err
 
 
 def test_what_an_earlier_call_was_not_asked_for_is_made(script, checkpoint, tmp_path):

@@ -52,7 +52,7 @@ def main(settings):
         if number < ROUNDS:
             mean = segmenters.predictor(settings, photos, networks, side, scales=SCALES)
             found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
-            run.log(f"round {number}: " + ", ".join(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items()))
+            run.log(", ".join([f"round {number}", *(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items())]))
             scores[part.path.name] = found
             source = part.path / source.name
     run.save(segmenters.checkpoint(networks[-1], SEGMENTER, settings, side, reading))

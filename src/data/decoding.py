@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from src import InputError, files
+from src import InputError, files, first_line
 
 try:  # iPhones' HEIC, where the package is installed
     import pillow_heif
@@ -15,6 +15,7 @@ except ImportError:
     pass
 
 ORIENTATION = 0x0112  # a tag of EXIF and TIFF
+JPEG_SIDE = 65500  # pixels; a JPEG cannot be longer
 MIN_SIDE = 8  # pixels; a photo narrower than this shows nothing that could be segmented
 # Not photos; EPS would run Ghostscript on whatever the file holds, the others only have stubs or need other programs.
 NO_PHOTOS = {"BUFR", "EPS", "FPX", "GRIB", "HDF5", "MIC", "MPEG", "PDF", "WMF"}
@@ -114,7 +115,7 @@ def in_words(error):
         return files.reason(error, files.READING)
     if isinstance(error, MemoryError):
         return "not enough memory for so large a picture"
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first_line(error)
 
 
 def as_rgb(image):

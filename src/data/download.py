@@ -15,7 +15,7 @@ from pathlib import Path
 import torchvision
 from tqdm import tqdm
 
-from src import InputError, files, locks
+from src import InputError, files, first_line, locks
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKGROUND_URL = "http://dags.stanford.edu/data/iccv09Data.tar.gz"  # Gould et al., ICCV 2009: 715 outdoor scenes
@@ -87,7 +87,7 @@ def oxford_pets(root):
         for folder in ("images", "annotations"):
             shutil.rmtree(part / "oxford-iiit-pet" / folder, ignore_errors=True)
         raise InputError(
-            f"Oxford-IIIT Pet was not downloaded ({_line(error)}); run again, or unpack images.tar.gz and "
+            f"Oxford-IIIT Pet was not downloaded ({first_line(error)}); run again, or unpack images.tar.gz and "
             f"annotations.tar.gz into {root / 'oxford-iiit-pet'}"
         ) from None
     pets = part / "oxford-iiit-pet"
@@ -124,7 +124,7 @@ def backgrounds(root, url=BACKGROUND_URL, expected=BACKGROUND_PHOTOS):
         if not archive.with_suffix(".half").exists():  # it is whole, and damaged
             shutil.rmtree(part, ignore_errors=True)
         raise InputError(
-            f"the background photos were not downloaded ({_line(error)}); run again, or put any photos without "
+            f"the background photos were not downloaded ({first_line(error)}); run again, or put any photos without "
             f"cats and dogs into {root / 'background'}"
         ) from None
     os.replace(part / "background", root / "background")
@@ -154,7 +154,3 @@ def _fetch(url, path):
             if size and file.tell() != size:
                 raise OSError(f"connection closed after {file.tell()} of {size} bytes")
     os.replace(half, path)
-
-
-def _line(error):
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

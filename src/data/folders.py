@@ -4,12 +4,12 @@ In YOLO's tree the photos are below images/, beside labels/, and of one class.
 """
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from src import InputError, count_of, few, files
 from src.data.decoding import is_photo
 from src.data.photos import Listing
-from src.data.splitting import split_of
+from src.data.splitting import splits_of
 
 SPLITS = {"train": "trainval", "test": "test", "val": "test"}  # name of the folder -> split
 OF_SYSTEMS = ("__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN")  # folders without photos
@@ -19,6 +19,13 @@ RESERVED = ("background", "masks", *SPLITS)
 def fits(root):
     """Whether there is any photo below a folder."""
     return next(photos_below(root), None) is not None
+
+
+def class_of(name):
+    """The class by a photo's name: its first folder, below train/, test/ or val/; empty if it is in none."""
+    parts = PurePath(name).parts[:-1]
+    parts = parts[1:] if parts[:1] and parts[0] in SPLITS else parts
+    return parts[0] if parts else ""
 
 
 def photos_below(folder):
@@ -77,12 +84,15 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
     if odd := sorted(set(labels) & set(RESERVED)):
         raise InputError(f"{root}: {few(odd)} is no class; put it beside train/ (data/README.md)")
     order = {name: name for name in sorted(set(labels))}
+    split = (
+        {name: SPLITS[path.relative_to(home).parts[0]] for name, (path, _) in found.items()}
+        if given
+        else splits_of(found)
+    )
     return Listing(
         names=list(found),
         paths=[path for path, _ in found.values()],
-        splits=[
-            SPLITS[path.relative_to(home).parts[0]] if given else split_of(name) for name, (path, _) in found.items()
-        ],
+        splits=list(split.values()),
         species=labels,
         breeds=labels,
         species_names=order,

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 from src import InputError, count_of, few, files
 from src.data.decoding import photos_by_stem
 from src.data.photos import Listing
-from src.data.splitting import split_of
+from src.data.splitting import splits_of
 
 
 def fits(root):
@@ -35,7 +35,7 @@ def listing(root, skip):
     if others:
         raise InputError(f"{root} has {few([path.name for path in (base, *others)])}; give one of them")
     there = photos_by_stem(base / "JPEGImages")
-    splits = _splits(base / "ImageSets", there) or {name: split_of(name) for name in there}
+    splits = _splits(base / "ImageSets", there) or splits_of(there)
     missing = [name for name in splits if name not in there]
     if missing:
         text = f"{count_of(missing, 'listed photo')} missing in {base / 'JPEGImages'}: {few(missing)}"

@@ -53,10 +53,8 @@ def pretrained(settings):
     """
     name, weights = settings.backbone, settings.weights
     if weights in ("imagenet", "random"):
-        try:
+        with checkpoints.downloading(name):
             network = backbones.create(name, pretrained=weights == "imagenet")
-        except OSError as error:
-            raise InputError(f"the ImageNet weights of {name} were not downloaded ({error}); --weights FILE") from None
         return Classifier(*backbones.take_apart(name, network))
     path = Path(weights)
     state = checkpoints.read(path)

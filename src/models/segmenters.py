@@ -165,12 +165,10 @@ def initial(name, settings):
     if name.startswith("smp:"):
         return _smp(name, "imagenet" if settings.weights == "imagenet" else None)
     if name in TORCHVISION and settings.weights == "imagenet":
-        try:
+        with checkpoints.downloading(name):
             network = torchvision.models.get_model(
                 name, weights=None, weights_backbone="IMAGENET1K_V1", num_classes=CLASSES
             )
-        except OSError as error:
-            raise InputError(f"the ImageNet weights for {name} were not downloaded ({error})") from None
         return _OutOnly(network)
     return untrained(name, settings.backbone)
 

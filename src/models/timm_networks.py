@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from src import InputError, compute
+from src import InputError, compute, first_line
 
 STRIDES = (4, 8, 16, 16)  # of the last four stages
 SIDE = 224  # of the photos that a network is measured on
@@ -34,7 +34,7 @@ def create(name, pretrained=False):
     try:
         return timm.create_model(name, pretrained=pretrained)
     except RuntimeError as error:
-        raise InputError(f"timm:{name}: {str(error).splitlines()[0]}") from None
+        raise InputError(f"timm:{name}: {first_line(error)}") from None
 
 
 def take_apart(name, network):
@@ -105,7 +105,7 @@ def _measure(name):
         InputError: the network does not fit.
     """
     unfit = f"timm:{name} cannot be a backbone here: "
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):  # it is measured on the CPU
         torch.manual_seed(0)
         network = _symmetric(create(name)).eval()
         photos = torch.randn(1, 3, 1, 1) + 1e-3 * torch.randn(1, 3, SIDE, SIDE)  # one-coloured, but no two pixels equal

@@ -1,6 +1,7 @@
 """Masks as files: maps to labels at the photo's own size, palette PNGs, and the trimaps of the ground truth."""
 
 import io
+import math
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +17,7 @@ LABELS = {0: "background", 1: "pet", IGNORE: "uncertain"}
 TRIMAP = {metrics.PET: "pet", metrics.BACKGROUND: "background", metrics.BORDER: "border"}
 PALETTE = {0: (0, 0, 0), 1: (230, 159, 0), IGNORE: (150, 150, 150)}  # Okabe and Ito's orange tells pets for everyone
 BLACK_WHITE = [0] * 3 + [255] * 3, [255] * 3 + [0] * 3  # how palettes of two colours begin
+PIXELS = 1 << 26  # of all photos that are worked on at once, whatever the cores: about 3 GB
 MOST_CLASSES = 16  # in one mask; soft edges have more levels of grey
 SHARPNESS = 10  # of the sigmoid that turns a map into a probability
 
@@ -61,7 +63,7 @@ def read(path, size=None, values=None, monochrome=False):
         with Image.open(content, formats=FORMATS) as image:
             _check_channels(path, image)
             image = ImageOps.exif_transpose(image)
-            if monochrome and image.mode == "P" and image.getpalette()[:6] in BLACK_WHITE:
+            if monochrome and image.mode == "P" and _is_black_white(image):
                 image = image.convert("L")
             found = np.array(image)
             if monochrome and image.mode != "P" and _is_soft(found):
@@ -77,6 +79,33 @@ def read(path, size=None, values=None, monochrome=False):
         meaning = ", ".join(f"{value} {words}" for value, words in values.items())
         raise InputError(f"the mask {path} holds {few(list(map(str, strangers)))}; expected {meaning}")
     return found
+
+
+def read_made(path, size):
+    """Labels of a mask that the project made and somebody may have corrected since, as uint8 (H, W).
+
+    Editors save black and white: without other values, 255 is the subject in such a mask, and not uncertain.
+
+    Args:
+        size: (width, height) of its photo.
+
+    Raises:
+        InputError: no mask, of another size, or of other values than 0 background, 1 subject, 255 uncertain.
+    """
+    found = read(path, values=LABELS, monochrome=True)
+    if found.shape[::-1] != tuple(size):
+        shown = " x ".join(map(str, found.shape[::-1]))
+        raise InputError(f"{path} is {shown} pixels, not {size[0]} x {size[1]} as its photo; delete and remake it")
+    if not np.any(found == 1) and np.any(found):
+        with Image.open(path, formats=FORMATS) as image:
+            if _is_black_white(image):
+                return (found == IGNORE).astype(np.uint8)
+    return found.astype(np.uint8)
+
+
+def _is_black_white(image):
+    """Whether an open mask has greys, or a palette of black and white."""
+    return image.mode != "P" or image.getpalette()[:6] in BLACK_WHITE
 
 
 def _check_channels(path, image):
@@ -170,7 +199,7 @@ def finish(items, path, recipes, ignore_band):
 
 
 def write(path, photos, predict, recipes, *, threshold=None, ignore_band=0.0, boxes=None, chunk=32):
-    """Make and save the masks of all pets, a chunk at a time so that memory does not grow with them.
+    """Make and save the masks of all pets, a chunk at a time and at most PIXELS of photos at once.
 
     Args:
         path: of the run directory; masks go to <path>/<folder>/<name>.png.
@@ -185,7 +214,6 @@ def write(path, photos, predict, recipes, *, threshold=None, ignore_band=0.0, bo
     for folder in recipes:
         (path / folder).mkdir(exist_ok=True)  # by whichever process comes first
     own = distributed.shard(np.concatenate([photos.test, photos.trainval]))
-    group = compute.group_size()
     bar = compute.progress(title="masks", total=len(own), unit="photo")
     with compute.threads() as pool:
         for some in data.chunks(own, chunk):
@@ -195,8 +223,12 @@ def write(path, photos, predict, recipes, *, threshold=None, ignore_band=0.0, bo
                 (photos.paths[i], photos.names[i], value, boxes.get(i))
                 for i, value in zip(some.tolist(), values, strict=True)
             ]
-            groups = [items[k : k + group] for k in range(0, len(items), group)]
-            list(pool.map(partial(finish, path=path, recipes=recipes, ignore_band=ignore_band), groups))
+            at_once = max(1, PIXELS // max(math.prod(upright_size(item[0])) for item in items))
+            group = min(compute.group_size(), at_once)
+            for start in range(0, len(items), at_once):
+                part = items[start : start + at_once]
+                groups = [part[k : k + group] for k in range(0, len(part), group)]
+                list(pool.map(partial(finish, path=path, recipes=recipes, ignore_band=ignore_band), groups))
             bar.update(len(some))
     bar.close()
     distributed.barrier()

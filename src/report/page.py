@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from src import compute, count_of, files, metrics
-from src.data.decoding import decode
-from src.data.folders import SPLITS
+from src.data.decoding import decode, upright_size
+from src.data.folders import class_of
 from src.postprocessing import masks
 from src.report import pictures
 
@@ -57,7 +57,8 @@ def write_of_files(photos, out, lead):
     """
 
     def card(name):
-        mask, heat = (masks.read(out / folder / f"{name}.png") for folder in ("masks", "maps"))
+        mask = masks.read_made(out / "masks" / f"{name}.png", upright_size(photos[name]))
+        heat = masks.read(out / "maps" / f"{name}.png")
         return _card(photos[name], name, class_of(name), [mask], sure[name], heat=heat)
 
     there = [name for name in photos if all((out / folder / f"{name}.png").is_file() for folder in ("masks", "maps"))]
@@ -72,13 +73,6 @@ def write_of_files(photos, out, lead):
     }
     write(out / "report.html", f"Report: {out.name}", gallery, ["mask"], words)
     return out / "report.html"
-
-
-def class_of(name):
-    """The first folder of a photo's name, below train/, test/ or val/; empty if it is in none."""
-    parts = Path(name).parts[:-1]
-    parts = parts[1:] if parts[:1] and parts[0] in SPLITS else parts
-    return parts[0] if parts else ""
 
 
 def choice(shown, among, how):

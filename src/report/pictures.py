@@ -9,8 +9,8 @@ import numpy as np  # noqa: E402
 from matplotlib import font_manager  # noqa: E402
 from PIL import Image, PngImagePlugin  # noqa: E402
 
-from src import distributed, files, metrics  # noqa: E402
-from src.data.decoding import decode  # noqa: E402
+from src import InputError, distributed, files, metrics  # noqa: E402
+from src.data.decoding import JPEG_SIDE, decode, in_words  # noqa: E402
 from src.postprocessing import masks  # noqa: E402
 
 PANEL = 512  # pixels of the longer side of a photo on a sheet
@@ -60,7 +60,7 @@ def save_overlay(path, photo, mask):
     shown = photo.point([round(0.35 * value + 0.65 * (c // 2 + 20)) for c in BLUE for value in range(256)])
     shown.paste(photo, mask=Image.fromarray(255 * mask.astype(np.uint8)))
     shown.paste(ORANGE, mask=Image.fromarray(255 * _outline(mask).astype(np.uint8)))
-    _save_image(path, shown, "JPEG", quality=90)
+    _save_jpeg(path, shown)
 
 
 def save_cutout(path, photo, mask):
@@ -85,19 +85,30 @@ def save_map(path, prob, size, side, **notes):
 
 
 def note_of(path, name):
-    """A number that `save_map` put into a file; 0 where it has none of that name."""
-    with Image.open(path) as image:
-        try:
+    """A number that `save_map` put into a file; 0 where it has none of that name.
+
+    Raises:
+        InputError: the file is no image.
+    """
+    try:
+        with Image.open(path) as image:
             return float(image.info.get(name, 0))
-        except ValueError:
-            return 0.0
+    except ValueError:
+        return 0.0
+    except Exception as error:  # of a dozen types, for a damaged file
+        raise InputError(f"no readable map {path} ({in_words(error)}); delete it, and it is made again") from None
 
 
 def save_heat(path, photo, heat):
     """Write the photo under a map (S, S) in [0, 1] of any size, JPEG: dark blue to yellow, half transparent."""
     large = Image.fromarray(heat.astype(np.float32)).resize(photo.shape[1::-1], Image.Resampling.BILINEAR)
     colours = matplotlib.colormaps["viridis"](np.asarray(large), bytes=True)[..., :3]
-    _save_image(path, Image.blend(Image.fromarray(photo), Image.fromarray(colours), 0.5), "JPEG", quality=90)
+    _save_jpeg(path, Image.blend(Image.fromarray(photo), Image.fromarray(colours), 0.5))
+
+
+def _save_jpeg(path, image):
+    image.thumbnail((JPEG_SIDE, JPEG_SIDE))
+    _save_image(path, image, "JPEG", quality=90)
 
 
 def _save_image(path, image, kind, **options):
