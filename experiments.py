@@ -288,8 +288,8 @@ def own(classes, background, quick=False, boxes=False):
     further = BOXES if boxes else ()
     first = Experiment(ENSEMBLE, {"name": name}, reads, ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
-    flags = ("--masks", name, "--dilate", "0", "--rounds", str(QUICK_ROUNDS if quick else OWN_ROUNDS), *further)
-    flags += ("--scenes",) if background else ()
+    flags = ("--masks", name, "--dilate", "0", *further, *(("--scenes",) if background else ()))
+    flags += ("--rounds", str(QUICK_ROUNDS)) if quick else ("--rounds", str(OWN_ROUNDS), "--early", "0.5")
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
     others = [e for e in EXPERIMENTS if e.script not in (ENSEMBLE, SEGMENTER)]
     return with_upstreams([last.name], [*others, first, last])

@@ -33,7 +33,8 @@ LIMITS = {  # of constants, whichever script has them; every other number must a
     "ROUNDS": (1, 100), "BATCH_SIZE": (1, 65536), "JOBS": (1, 1024), "FROZEN_STAGES": (0, 5), "SCALES": (0.1, 8),
     "THRESHOLD": (0, 1), "IGNORE_BAND": (0, 0.5), "DILATE": (0, 0.5), "KEEP": (0, 1), "LEVEL": (0, 1),
     "EMPTY_BELOW": (0, 1), "LR": (0, 1e3), "HEAD_LR": (0, 1e3), "ROWS": (1, 1000), "MAX_SIDE": (32, 65536),
-    "WORST": (0, 10**6), "DRAWINGS": (1, 10**7), "HELD_OUT": (1, 10**7), "PET_VALUES": (0, 255),
+    "EARLY": (0, 1), "WORST": (0, 10**6), "DRAWINGS": (1, 10**7), "HELD_OUT": (1, 10**7),
+    "PET_VALUES": (0, 255),
 }  # fmt: skip
 
 

@@ -37,7 +37,9 @@ def of_own_chain(settings, photos, names, members, rounds):
         elif "masks" in name:
             found[name] = every * (members * MAPS * forward + refine)
         else:
-            found[name] = rounds * (some * SEGMENTER * settings.passes + every * (MASKS * forward + refine))
+            trainings = 1 + (rounds - 1) / 2  # those but the last are half as long
+            masks = every * (MASKS * forward + refine)
+            found[name] = trainings * some * SEGMENTER * settings.passes + rounds * masks
     return found
 
 

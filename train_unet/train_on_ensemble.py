@@ -2,8 +2,7 @@
 
 Run:    python train_unet/train_on_ensemble.py
 Reads:  runs/ensemble_masks/seed0/masks_crf/ of trainval
-Writes: runs/train_on_ensemble/seed0/: of all rounds but the last round<n>/ (checkpoint.pt, masks/ and masks_crf/ of the
-        mean so far), and of the last segmenter alone checkpoint.pt, masks/, masks_crf/ and, grown, masks_final/
+Writes: runs/train_on_ensemble/seed0/: checkpoint.pt, masks/, masks_crf/, grown masks_final/; round<n>/ of those before
 """
 
 import sys
@@ -22,7 +21,8 @@ MASKS = ""  # NAME of the ensemble_masks run to learn from
 SCENES = False  # the photos of background/ train, too, as empty masks
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchvision's or smp:Unet:resnet34
 ROUNDS = 1  # each trains a new network on the masks of the mean of those before
-EPOCHS = 8  # passes over trainval a round
+EPOCHS = 8  # passes over trainval of the last round
+EARLY = 1.0  # share of them in the rounds before
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
 SCALES = (1.25,)  # of --image-size, for masks: as large as training crops show photos on average
@@ -46,8 +46,8 @@ def main(settings):
     for number in range(1, ROUNDS + 1):
         part = run.part(f"round{number}")
         networks.append(training.train_segmenter(
-            part, photos, masks.from_folder(photos, source, side), segmenter=SEGMENTER, size=side, epochs=EPOCHS,
-            batch_size=BATCH_SIZE, lr=LR, reading=reading,
+            part, photos, masks.from_folder(photos, source, side), segmenter=SEGMENTER, size=side, lr=LR,
+            reading=reading, batch_size=BATCH_SIZE, epochs=EPOCHS * (1 if number == ROUNDS else EARLY),
         ))  # fmt: skip
         if number < ROUNDS:
             mean = segmenters.predictor(settings, photos, networks, side, scales=SCALES)
