@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,20 @@ def test_scores_come_with_trimaps(script):
     assert scores["test"]["photos"] == TEST and 0 <= scores["test"]["pet_iou"] <= 1
     assert {"pet_dice", "pet_iou_border_ignored", "dataset_iou", "miou", "pet_iou_ci95"} <= set(scores["test"])
     assert "pet_iou" in out
+
+
+def test_early_rounds_may_be_shorter(chain_run, chain_script, monkeypatch, tmp_path):
+    def train(*_, epochs, **__):
+        seen.append(epochs)
+        return segmenters.untrained("unet", "").eval()
+
+    seen = []
+    shutil.copytree(chain_run("ensemble_masks").parent, tmp_path / "runs" / "ensemble_masks")
+    monkeypatch.setattr(training, "train_segmenter", train)
+    chain_script.runs_root = tmp_path / "runs"
+    flags = ("--segmenter", "unet", "--rounds", "3", "--epochs", "8", "--early", "0.5", "--scales", "1.0")
+    code, _, err = chain_script("train_unet/train_on_ensemble.py", *flags)
+    assert code == 0 and seen == [4, 4, 8], err
 
 
 def test_scenes_train_as_empty_masks(settings):
