@@ -132,11 +132,10 @@ def _write_mask(segmenter, photo, prob, kind, name, path, out, with_pictures, wi
     place, (width, height) = out / "masks" / f"{name}.png", decoding.upright_size(path)
     small, photo = photo, photo if photo.shape[:2] == (height, width) else decoding.decode(path)
     there = place.is_file()  # an earlier call has made it; somebody may have corrected it since
-    mask = (
-        masks.read_made(place, (width, height)) == 1
-        if there
-        else prediction.at_size_of(photo, segmenter.finish(small, prob), small)
-    )
+    if there:
+        mask = masks.read_made(place, (width, height)) == 1
+    else:
+        mask = prediction.at_size_of(photo, segmenter.finish(small, prob), small)
     sure = round(metrics.certainty(prob, mask), 4)
     if with_pictures:
         pictures.save_overlay(out / "overlays" / f"{name}.jpg", photo, mask)

@@ -17,7 +17,7 @@ LABELS = {0: "background", 1: "pet", IGNORE: "uncertain"}
 TRIMAP = {metrics.PET: "pet", metrics.BACKGROUND: "background", metrics.BORDER: "border"}
 PALETTE = {0: (0, 0, 0), 1: (230, 159, 0), IGNORE: (150, 150, 150)}  # Okabe and Ito's orange tells pets for everyone
 BLACK_WHITE = [0] * 3 + [255] * 3, [255] * 3 + [0] * 3  # how palettes of two colours begin
-PIXELS = 1 << 26  # of all photos that are worked on at once, whatever the cores: about 3 GB
+PIXELS = 1 << 26  # of all photos that are worked on at once, whatever the cores: a few GB
 MOST_CLASSES = 16  # in one mask; soft edges have more levels of grey
 SHARPNESS = 10  # of the sigmoid that turns a map into a probability
 
