@@ -200,7 +200,7 @@ def overhead(count=64):
     def way(plain):
         def step():
             chosen = np.stack([decode(path, SIDE).transpose(2, 0, 1) for path in paths[:BATCH]])
-            return plain_input(data.augment(torch.from_numpy(chosen).float(), data.randomness(index, generator)))
+            return plain_input(data.augment(compute.to_device(chosen).float(), data.randomness(index, generator)))
 
         def fast():
             batch = torch.from_numpy(decoded[index]).to(compute.device())

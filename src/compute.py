@@ -5,6 +5,7 @@ import functools
 import os
 import random
 import sys
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -63,8 +64,9 @@ def seed_everything(seed):
     """Seed Python, numpy and torch and ask for deterministic kernels.
 
     On a CPU equal seeds give equal bytes. On a GPU the kernels that have no deterministic form (the backward pass of
-    bilinear upsampling) only warn, so equal seeds agree up to rounding.
+    bilinear upsampling) would only warn, so equal seeds agree up to rounding.
     """
+    warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

@@ -117,18 +117,18 @@ def test_ccam_loss_is_symmetric_and_polarity_is_told_by_the_border():
 
 def test_ccam_loss_stays_finite_and_exact_under_autocast():
     """Equal foregrounds and backgrounds: their cosine of 0.9995 is 1 in bf16, where log(1 - cos) is infinite."""
-    features, logits = torch.ones(4, 6, 14, 14), torch.zeros(4, 14, 14)
+    features, logits = compute.to_device(torch.ones(4, 6, 14, 14)), compute.to_device(torch.zeros(4, 14, 14))
     expected = ccam.contrastive_loss(features, logits, alpha=0.25)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(compute.device().type, torch.bfloat16):
         under = ccam.contrastive_loss(features, logits, alpha=0.25)
     assert torch.isfinite(under) and torch.equal(under, expected)
 
 
 def test_a_guided_ccam_shows_its_probability_and_one_left_alone_its_logit():
     torch.manual_seed(0)
-    photos, head = torch.rand(2, 3, 64, 64), np.zeros(2, np.int64)
-    alone = ccam.CCAM(classifiers.untrained("resnet18", 2)).eval()
-    guided = ccam.CCAM(classifiers.untrained("resnet18", 2), guided=True).eval()
+    photos, head = compute.to_device(torch.rand(2, 3, 64, 64)), np.zeros(2, np.int64)
+    alone = compute.to_device(ccam.CCAM(classifiers.untrained("resnet18", 2)).eval())
+    guided = compute.to_device(ccam.CCAM(classifiers.untrained("resnet18", 2), guided=True).eval())
     guided.load_state_dict(alone.state_dict())
     with torch.no_grad():
         logits = alone.logits(alone.features(photos)[0])
@@ -143,6 +143,7 @@ def test_maps_of_a_batch_are_those_of_each_photo_alone(settings):
     model = ccam.CCAM(classifiers.untrained("resnet18", 2), heads=3).eval()
     for head in model.heads:
         torch.nn.init.normal_(head[0].weight, std=0.01)
+    model.to(compute.device())
     batch, scales = compute.normalise(photos.batch(photos.trainval[:4])), (0.5, 1.0, 1.5, 2.0)
 
     def maps_of(network, photo, head):
@@ -153,13 +154,13 @@ def test_maps_of_a_batch_are_those_of_each_photo_alone(settings):
     assert alone.std() > 0.1
     folded = compute.to_device(backbones.fuse_batchnorm(model))
     torch.testing.assert_close(maps_of(folded, batch, heads), alone, rtol=0, atol=1e-5)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(compute.device().type, torch.bfloat16):
         assert (maps_of(folded, batch, heads) - alone).abs().mean() < 1e-2
 
 
 def test_features_once_are_those_of_the_photo_or_of_its_mirror_image(settings, tmp_path):
     photos = data.load(settings)
-    model = ccam.CCAM(classifiers.untrained("resnet18", 2)).eval()
+    model = compute.to_device(ccam.CCAM(classifiers.untrained("resnet18", 2)).eval())
     views = training.features_once(SimpleNamespace(settings=settings, path=tmp_path), photos, model)
     index, generator = photos.trainval[[5, 0, 3]], torch.Generator().manual_seed(0)
     batch = compute.normalise(photos.batch(index))
@@ -200,8 +201,8 @@ def test_backbones_have_stride_16_and_frozen_stages_do_not_move(name):
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2"])
 def test_folding_batchnorm_changes_nothing(name):
     torch.manual_seed(0)
-    model = classifiers.untrained(name, 3)
-    photos = torch.rand(4, 3, 64, 64)
+    model = compute.to_device(classifiers.untrained(name, 3))
+    photos = compute.to_device(torch.rand(4, 3, 64, 64))
     model.train()(photos)  # statistics that are not the initial ones
     before = model.eval()(photos).detach()
     with torch.inference_mode():

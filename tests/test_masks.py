@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from src import InputError, data
+from src import InputError, compute, data
 from src.data.decoding import decode
 from src.drawings import painter
 from src.models import segmenters
@@ -57,7 +57,8 @@ def test_few_large_photos_at_once_make_the_same_masks(tmp_path, settings, monkey
             {"masks": finishing.Recipe()},
         )
     made = [{p.name: p.read_bytes() for p in (tmp_path / name / "masks").iterdir()} for name in ("all", "one")]
-    assert made[0] == made[1] and len(made[0]) == len(seen) / 2
+    assert made[0] == made[1] and sum(seen) == 2 * len(made[0])
+    assert set(seen[-len(made[0]) :]) == {1}
 
 
 def test_dense_crf_is_not_believed_where_it_takes_the_subject():
@@ -144,7 +145,8 @@ def test_large_photos_are_refined_at_a_bounded_size():
     assert refined.shape == (240, 480)
     assert ((refined[2::4, 2::4] > 0.5) != small).mean() < 0.01
     whole = crf.refine(large, blurred, crf.DenseCRF(max_side=480))[0]
-    assert np.array_equal(whole, crf.refine(large, blurred, crf.DenseCRF(max_side=4000))[0])
+    again = crf.refine(large, blurred, crf.DenseCRF(max_side=4000))[0]
+    assert np.allclose(whole, again, rtol=0, atol=1e-4)  # on a GPU sums are of no fixed order
 
 
 def test_pydensecrf_is_named_where_it_is_missing(monkeypatch):
@@ -173,7 +175,7 @@ def test_segmenter_averages_networks_scales_and_mirror_images(settings):
             self.gain = gain
 
         def forward(self, x):
-            score = self.gain * x.mean(1) + torch.linspace(1, -1, x.shape[-1])
+            score = self.gain * x.mean(1) + torch.linspace(1, -1, x.shape[-1], device=x.device)
             return torch.stack([torch.zeros_like(score), score], dim=1)
 
     index, size = photos.trainval[:3], 32
@@ -194,7 +196,7 @@ def test_unknown_segmenter():
 
 
 def test_augment_moves_photo_and_mask_alike():
-    ramp = torch.arange(32.0).expand(4, 3, 32, 32) * 7
+    ramp = compute.to_device(torch.arange(32.0).expand(4, 3, 32, 32) * 7)
     labels = (ramp[:, 0] > 112).to(torch.uint8)
     photos, moved = data.augment(
         ramp, data.randomness(range(4), torch.Generator().manual_seed(0)), labels, brightness=0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from src import InputError, checkpoints, data
+from src import InputError, checkpoints, compute, data
 from src.models import segmenters
 
 NAME = "smp:Unet:resnet18"
@@ -26,7 +26,8 @@ def test_scripts_go_through_and_the_checkpoint_builds_it_anew(smp, script, setti
     path = script.runs_root / "train_on_gt" / "seed0" / "checkpoint.pt"
     assert checkpoints.read(path)["segmenter"] == NAME
     photos, (network, size, _) = data.load(settings), segmenters.load(path)
-    found = segmenters.predictor(settings, photos, [network.eval()], size, scales=(1.0, 1.5))(photos.test)
+    network = compute.to_device(network.eval())
+    found = segmenters.predictor(settings, photos, [network], size, scales=(1.0, 1.5))(photos.test)
     assert found.shape == (len(photos.test), 48, 48) and np.ptp(found) > 0 and 0 <= found.min() <= found.max() <= 1
 
 

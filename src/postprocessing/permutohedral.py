@@ -8,7 +8,7 @@ import warnings
 import torch
 import torch.nn.functional as F
 
-warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+warnings.filterwarnings("ignore", message="Sparse (CSR tensor support is in beta state|invariant checks)")
 
 
 class Lattice:
