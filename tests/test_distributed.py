@@ -19,6 +19,9 @@ from PIL import Image
 from conftest import ROOT, TINY
 from src import InputError, distributed
 
+reason = "two processes want two GPUs, or none: CUDA_VISIBLE_DEVICES= hides them"
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason=reason)
+
 
 @pytest.fixture
 def torchrun(script, tmp_path):
