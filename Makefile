@@ -1,4 +1,4 @@
-# make demo: the drawn sample through every stage; FLAGS=--no-amp in fp32.  make test: the tests.  make reproduce: the full experiment (a GPU).
+# make demo: the drawn sample through every stage; FLAGS="--no-amp --runs-root runs/fp32" in fp32.  make test: the tests.  make reproduce: the full experiment (a GPU).
 # make test-oldest, test-newest: the tests with each package at the lower bound of requirements*.txt, and at its newest.
 # make wheels: whether each Python finds every package ready-made, without a compiler.
 PYTHON ?= python3

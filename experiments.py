@@ -201,7 +201,7 @@ EXPERIMENTS = [
     *unet("train_on_gt", "U-Net (random weights) on ground truth", "Pretrained", "68.25 / 84.77", ground_truth=True),
     Experiment(
         ENSEMBLE, {}, MEMBER, short=ONE_SCALE,
-        cells=(Cell(TABLE4, "the same at Otsu's thresholds"), Cell(TABLE4, FIRST, score="{}_crf")),
+        cells=(Cell(TABLE4, "CCAM at Otsu's thresholds"), Cell(TABLE4, FIRST, score="{}_crf")),
     ),
     Experiment(
         SEGMENTER, {}, ("ensemble_masks",), short=SHORT_SEGMENTER,
