@@ -13,7 +13,7 @@ from torch import nn
 
 from src import InputError, count_of, few
 
-TORCHRUN = "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"  # in the environment of what it starts
+TORCHRUN = "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "LOCAL_WORLD_SIZE"  # in the environment
 
 
 def start(alone=False):
@@ -24,7 +24,7 @@ def start(alone=False):
     """
     try:
         count = int(os.environ.get("WORLD_SIZE", "1"))
-        place = [int(os.environ.get(name, 0)) for name in ("RANK", "LOCAL_RANK", "MASTER_PORT") if count > 1]
+        place = [int(os.environ.get(name, 0)) for name in TORCHRUN if name != "MASTER_ADDR" and count > 1]
     except ValueError:
         raise InputError("WORLD_SIZE, RANK or the like, which torchrun sets, is no number") from None
     if count > 1 and alone:
@@ -119,10 +119,19 @@ def parallel(model, *, sync_batchnorm=False, find_unused_parameters=False):
     if sync_batchnorm:
         if not torch.cuda.is_available():
             raise InputError("--sync-batchnorm needs GPUs: PyTorch has no SyncBatchNorm for CPUs")
-        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = synchronised(model)
     return nn.parallel.DistributedDataParallel(
         model, broadcast_buffers=False, find_unused_parameters=find_unused_parameters
     )
+
+
+def synchronised(model):
+    """The model with SyncBatchNorm. timm's BatchNorm is the activation, too, which PyTorch's conversion would drop."""
+    try:
+        from timm.layers import convert_sync_batchnorm  # an optional package; it converts all others as PyTorch does
+    except ImportError:
+        convert_sync_batchnorm = nn.SyncBatchNorm.convert_sync_batchnorm
+    return convert_sync_batchnorm(model)
 
 
 def broadcast_buffers(module):

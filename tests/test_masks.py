@@ -206,3 +206,6 @@ def test_augment_moves_photo_and_mask_alike():
     assert not torch.equal(photos[0], photos[1])
     again, _ = data.augment(ramp, data.randomness(range(4), torch.Generator().manual_seed(0)), labels, brightness=0)
     assert torch.equal(photos, again)
+    with torch.autocast(compute.device().type, torch.bfloat16):
+        under, _ = data.augment(ramp, data.randomness(range(4), torch.Generator().manual_seed(0)), labels, brightness=0)
+    assert torch.equal(photos, under), "coordinates were rounded to bf16"

@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from conftest import TINY
-from src import InputError, checkpoints, maps
+from src import InputError, checkpoints, distributed, maps
 from src.models import backbones, classifiers, segmenters
 
 FIT = {  # name -> where in its pixels a cell looks, and whether a linear layer follows its pooling
@@ -76,6 +76,17 @@ def test_weights_may_be_a_file_of_timms(timm, settings, tmp_path, suffix):
     settings.backbone, settings.weights = "timm:mobilenetv3_small_050", str(path)
     classifier = classifiers.pretrained(settings)
     assert torch.equal(classifier.backbone.stages[0][0].weight, network.conv_stem.weight)
+
+
+def test_synchronised_batchnorm_keeps_the_activation(timm):
+    """timm's BatchNorm is the activation after it, too; a network without activations would train without a word."""
+    torch.manual_seed(0)
+    network, photos = timm.create_model("mobilenetv3_small_050").eval(), torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        before = network(photos)
+        synchronised = distributed.synchronised(network)
+        assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in synchronised.modules())
+        torch.testing.assert_close(synchronised(photos), before)
 
 
 @pytest.mark.parametrize("name", UNFIT)

@@ -45,13 +45,14 @@ def augment(images, random, labels=None, *, smallest=0.6, brightness=0.2):
     theta = torch.zeros(count, 2, 3, device=where)
     theta[:, 0, 0], theta[:, 1, 1] = scale * flip, scale
     theta[:, :, 2] = ((1 - scale) * (2 * random[2:4] - 1)).T
-    grid = F.affine_grid(theta, images.shape, align_corners=False)
     light = 1 + brightness * (2 * random[4] - 1)
-    images = F.grid_sample(images.float(), grid, align_corners=False, padding_mode="reflection")
-    images = (images * light.view(-1, 1, 1, 1)).clamp(0, 255)
-    if labels is None:
-        return images
-    labels = F.grid_sample(labels[:, None].float(), grid, "nearest", "reflection", align_corners=False)
+    with compute.full_precision():  # autocast would round the grid to bf16: half a pixel of 224, two of 1024
+        grid = F.affine_grid(theta, images.shape, align_corners=False)
+        images = F.grid_sample(images.float(), grid, align_corners=False, padding_mode="reflection")
+        images = (images * light.view(-1, 1, 1, 1)).clamp(0, 255)
+        if labels is None:
+            return images
+        labels = F.grid_sample(labels[:, None].float(), grid, "nearest", "reflection", align_corners=False)
     return images, labels[:, 0].long()
 
 
