@@ -3,10 +3,8 @@
 With own photos (any layout but Oxford's, or --quick): only what leads to masks and a segmenter.
 
 Run:    python reproduce.py                                    (Oxford-IIIT Pet and ImageNet ResNet-50, on a GPU)
-        python reproduce.py --photos data/pet_subset.txt --backbone mobilenet_v2      (the subset)
         python reproduce.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE
         python reproduce.py --data-root my_photos --backbone mobilenet_v2 --quick     (own photos)
-        make demo                                              (the drawn sample)
 Reads:  what the stages read; a finished stage is not run again, an interrupted one goes on
 Writes: the stages' run directories, <runs-root>/tables_seed0.md, <runs-root>/sheet_seed0.png and
         <runs-root>/report.html, one page to look at
@@ -141,9 +139,9 @@ def caption(settings, photos):
     )
 
 
-def sections_of(settings, photos, chain):
-    """All tables as Markdown, dict heading -> tables."""
-    found, there = [], results.of_runs(settings.runs_root)
+def sections_of(settings, photos, chain, there):
+    """All tables of the summaries that are `there` as Markdown, dict heading -> tables."""
+    found = []
     if not ENSEMBLE_ONLY:
         found = [tables.grid(there, t, columns, experiments.cells(t)) for t, columns in experiments.TABLES.items()]
         found.append(tables.all_figures(there, [cell for t in experiments.TABLES for cell in experiments.cells(t)]))
@@ -244,7 +242,8 @@ def say_result(settings, photos, chain):
 
 def say_tables(settings, photos, chain, minutes):
     """Print the tables; write them, the sheet and the page."""
-    sections, words = sections_of(settings, photos, chain), caption(settings, photos)
+    there = results.fitting(settings, OF_A_CHAIN, {e.name: constants_of(settings, e) for e in chain})
+    sections, words = sections_of(settings, photos, chain, there), caption(settings, photos)
     text = "\n".join(filter(None, ["" if ENSEMBLE_ONLY else words, *sections.values()]))
     path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
     files.write_lines(path, [text])
@@ -255,7 +254,7 @@ def say_tables(settings, photos, chain, minutes):
         pictures.sheet(sheet, photos, index, columns_of(settings, chain, experiments.SHEET), ROWS)
         print(f"pictures: {sheet}", flush=True)
     published = [cell for table in experiments.PUBLISHED for cell in experiments.cells(table)]
-    beside = tables.beside_published(results.of_runs(settings.runs_root), published)
+    beside = tables.beside_published(there, published)
     sections["Tables"] += f"\n{beside}"
     columns = columns_of(settings, chain, experiments.GALLERY)
     shown = pictures.spread(index, page.MOST)

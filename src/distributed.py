@@ -128,10 +128,10 @@ def parallel(model, *, sync_batchnorm=False, find_unused_parameters=False):
 def synchronised(model):
     """The model with SyncBatchNorm. timm's BatchNorm is the activation, too, which PyTorch's conversion would drop."""
     try:
-        from timm.layers import convert_sync_batchnorm  # an optional package; it converts all others as PyTorch does
+        from timm import layers  # an optional package; it converts all others as PyTorch does
     except ImportError:
-        convert_sync_batchnorm = nn.SyncBatchNorm.convert_sync_batchnorm
-    return convert_sync_batchnorm(model)
+        return nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    return layers.convert_sync_batchnorm(model)
 
 
 def broadcast_buffers(module):

@@ -5,6 +5,7 @@ import pytest
 import experiments
 import reproduce
 from src import InputError, files, runs
+from src.report import results
 
 SCORES = {
     "evaluate_cam_cam_pretrained": {"test": {"pet_iou": 0.5}},
@@ -80,6 +81,15 @@ def test_finished_stages_that_would_come_out_otherwise_are_refused(settings, sta
     files.write_json(path, config)
     with pytest.raises(InputError, match=line):
         reproduce.run_all(settings, CHAIN)
+
+
+def test_means_leave_out_runs_of_other_settings(settings, stages, capsys):
+    reproduce.run_all(settings, CHAIN)
+    settings.seed, settings.image_size = 1, 64
+    reproduce.run_all(settings, CHAIN)
+    there = results.fitting(settings, reproduce.OF_A_CHAIN, {})
+    assert len(there["seed1"]) == len(CHAIN) and not there["seed0"]
+    assert capsys.readouterr().out.count("seed0 was made with --image-size 48, not 64; use another --runs-root") == 3
 
 
 def test_overwrite_starts_all_stages_anew(settings, stages):

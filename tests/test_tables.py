@@ -82,7 +82,9 @@ def test_published_cells_stand_beside_means_over_seeds(settings, finished):
         figures = dict.fromkeys(tables.FIGURES.values(), iou) | {"pet_iou_ci95": [iou - 0.02, iou + 0.03]}
         finished("evaluate_ccam_ccam_pretrained", seed, {"test": figures})
         finished("evaluate_cam_layercam_pretrained", seed, {"test": figures})
-    text = "\n".join(reproduce.sections_of(settings, data.load(settings), []).values())
+    text = "\n".join(
+        reproduce.sections_of(settings, data.load(settings), [], results.of_runs(settings.runs_root)).values()
+    )
     assert row(text, "CCAM")[:2] == ["**74.0 ± 2.8 (68.21)**", "not scored (41.07)"]
     assert row(text, "LayerCAM")[:2] == ["**74.0 ± 2.8**", "not scored"]
     cells = row(text, "evaluate_ccam_ccam_pretrained, test")

@@ -6,7 +6,7 @@ Both are read as {"seed0": {name of the run: its summary}}.
 import json
 from pathlib import Path
 
-from src import files, records
+from src import InputError, agreement, files, records
 
 
 def of_runs(runs_root):
@@ -15,6 +15,27 @@ def of_runs(runs_root):
     for path in sorted(Path(runs_root).glob("*/seed*/summary.json")):
         name, seed = path.parts[-3:-1]
         found.setdefault(seed, {})[name] = records.summary_of(path.parent)
+    return found
+
+
+def fitting(settings, names, constants):
+    """The summaries of those finished runs, of any seed, that would come out the same today; a mean is of one thing.
+
+    The others are named and left out.
+
+    Args:
+        names: settings that they must have been made with.
+        constants: dict name of a run -> those that it must have, where they are known.
+    """
+    found = of_runs(settings.runs_root)
+    for seed, of_seed in found.items():
+        for name in list(of_seed):
+            path = Path(settings.runs_root) / name / seed
+            try:
+                agreement.must_agree(settings, path, records.config_of(path), names, constants.get(name))
+            except InputError as error:
+                print(f"left out of the tables: {error}", flush=True)
+                del of_seed[name]
     return found
 
 
