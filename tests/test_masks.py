@@ -89,6 +89,16 @@ def test_level_is_where_a_pixel_becomes_subject():
     assert np.array_equal(made > 0.5, prob > 0.3) and made.dtype == np.float32 and made[0, 0] == 0 and made[-1, -1] == 1
 
 
+def test_a_mask_that_an_editor_saved_in_black_and_white_trains_as_it_was_meant(tmp_path, settings):
+    photos = data.load(settings)
+    labels = np.zeros((40, 60), np.uint8)
+    labels[10:20, 10:20] = 1
+    masks.save(tmp_path / f"{photos.names[0]}.png", labels)
+    ours = masks.from_folder(photos, tmp_path, 32)(0)
+    Image.fromarray(255 * labels).save(tmp_path / f"{photos.names[0]}.png")
+    assert ours.any() and np.array_equal(masks.from_folder(photos, tmp_path, 32)(0), ours)
+
+
 def test_palette_png_round_trip(tmp_path):
     labels = np.array([[0, 1], [255, 1]], np.uint8)
     masks.save(tmp_path / "m.png", labels)

@@ -81,19 +81,19 @@ def read(path, size=None, values=None, monochrome=False):
     return found
 
 
-def read_made(path, size):
+def read_made(path, size=None):
     """Labels of a mask that the project made and somebody may have corrected since, as uint8 (H, W).
 
     Editors save black and white: without other values, 255 is the subject in such a mask, and not uncertain.
 
     Args:
-        size: (width, height) of its photo.
+        size: (width, height) of its photo, where that is to be checked.
 
     Raises:
         InputError: no mask, of another size, or of other values than 0 background, 1 subject, 255 uncertain.
     """
     found = read(path, values=LABELS, monochrome=True)
-    if found.shape[::-1] != tuple(size):
+    if size and found.shape[::-1] != tuple(size):
         shown = " x ".join(map(str, found.shape[::-1]))
         raise InputError(f"{path} is {shown} pixels, not {size[0]} x {size[1]} as its photo; delete and remake it")
     if not np.any(found == 1) and np.any(found):
@@ -163,7 +163,12 @@ def ground_truth(photos, i, size=None):
 
 def from_folder(photos, folder, size):
     """Function, photo index to its mask in a folder, uint8 (size, size): what a segmenter learns from."""
-    return lambda i: read(folder / f"{photos.names[i]}.png", size, LABELS)
+
+    def mask_of(i):
+        found = Image.fromarray(read_made(folder / f"{photos.names[i]}.png"))
+        return np.array(found.resize((size, size), Image.Resampling.NEAREST))
+
+    return mask_of
 
 
 def from_trimaps(photos, size):
