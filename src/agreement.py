@@ -48,10 +48,19 @@ def must_agree(settings, path, config, names, constants=None):
     before = config.get("digests", {})
     if "weights" in before and digests(settings).get("weights", before["weights"]) != before["weights"]:
         raise InputError(f"{settings.weights} has changed since {path} was made; use another --runs-root")
+    _must_be_fresh(path, config)
+
+
+def _must_be_fresh(path, config):
+    """Check that none of the runs that a run was made of, and that those were made of, has been made anew since."""
+    before = config.get("digests", {})
     for name, upstream in config.get("upstreams", {}).items():
-        summary = Path(upstream) / "summary.json"
-        if name in before and summary.is_file() and files.digest(summary) != before[name]:
-            raise InputError(f"{path} was made of an earlier {upstream}{AGAIN}")
+        summary, theirs = Path(upstream) / "summary.json", Path(upstream) / "config.json"
+        if name in before and summary.is_file():
+            if files.digest(summary) != before[name]:
+                raise InputError(f"{path} was made of an earlier {upstream}{AGAIN}")
+            if theirs.is_file():
+                _must_be_fresh(upstream, files.read_json(theirs, advice=AGAIN))
 
 
 def as_stored(values):

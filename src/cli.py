@@ -29,7 +29,7 @@ SKIP_BAD_PHOTOS = False  # leave unreadable or unlabelled photos out instead of 
 OVERWRITE = False  # start a finished or changed run anew
 
 LIMITS = {  # of constants, whichever script has them; every other number must at least be finite
-    "SEED": (0, 2**32 - 1), "IMAGE_SIZE": (32, 4096), "SIZE": (32, 4096), "PASSES": (0, 1e4), "EPOCHS": (1, 10**6),
+    "SEED": (0, 2**32 - 1), "IMAGE_SIZE": (48, 4096), "SIZE": (32, 4096), "PASSES": (0, 1e4), "EPOCHS": (1, 10**6),
     "ROUNDS": (1, 100), "BATCH_SIZE": (1, 65536), "JOBS": (1, 1024), "FROZEN_STAGES": (0, 5), "SCALES": (0.1, 8),
     "THRESHOLD": (0, 1), "IGNORE_BAND": (0, 0.5), "DILATE": (0, 0.5), "KEEP": (0, 1), "LEVEL": (0, 1),
     "EMPTY_BELOW": (0, 1), "LR": (0, 1e3), "HEAD_LR": (0, 1e3), "ROWS": (1, 1000), "MAX_SIDE": (32, 65536),

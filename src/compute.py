@@ -63,8 +63,8 @@ def peak_memory():
 def seed_everything(seed):
     """Seed Python, numpy and torch and ask for deterministic kernels.
 
-    On a CPU equal seeds give equal bytes. On a GPU the kernels that have no deterministic form (the backward pass of
-    bilinear upsampling) would only warn, so equal seeds agree up to rounding.
+    On a CPU equal seeds give equal bytes. On a GPU the kernels that have no deterministic form (a segmenter's loss, the
+    dense CRF's sparse products) would only warn, so equal seeds agree up to rounding.
     """
     warnings.filterwarnings("ignore", message=".*does not have a deterministic implementation")
     random.seed(seed)

@@ -54,7 +54,7 @@ def test_help_as_a_user_types_it():
         ("train_ccam/train_ccam.py", ["--epoch", "3"], "unrecognized arguments: --epoch 3"),
         ("train_ccam/train_ccam.py", ["--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         ("train_ccam/train_ccam.py", ["--amp=false"], "argument --amp/--no-amp: ignored explicit argument 'false'"),
-        ("train_ccam/train_ccam.py", ["--image-size", "3"], "--image-size: at least 32"),
+        ("train_ccam/train_ccam.py", ["--image-size", "3"], "--image-size: at least 48"),
         ("train_unet/train_on_ensemble.py", ["--rounds", "0"], "--rounds: at least 1"),
         ("train_unet/train_on_ensemble.py", ["--dilate", "-0.1"], "--dilate: at least 0"),
         ("train_unet/train_on_37CCAM.py", ["--size", "100"], "--size: a multiple of 16"),
@@ -115,6 +115,11 @@ def test_an_upstream_that_was_made_anew_makes_the_rest_old(script):
         assert script(*words)[0] == 0
     code, _, err = script("train_unet/train_on_ensemble.py", "--epochs", "1")
     assert code == 2 and "was made of an earlier" in err and "--overwrite on that stage's command" in err
+    for words in ([*masks, "--overwrite"], ["train_unet/train_on_ensemble.py", "--epochs", "1"]):
+        assert script(*words)[0] == 0
+    assert script(*train, "--alpha", "0.6", "--overwrite")[0] == 0
+    code, _, err = script("train_unet/evaluate_unet.py", "--model", "train_on_ensemble")  # two stages further on
+    assert code == 2 and "ensemble_masks/seed0 was made of an earlier" in err
 
 
 def test_passes_scale_every_training_and_test_only_makes_fewer_masks(script):
