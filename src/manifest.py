@@ -1,13 +1,19 @@
 """What the files of an output folder were made of, so that no other photo's file is taken for one's own."""
 
-from src import InputError, files, locks
+import os
+import sys
 
-WRITTEN = ("masks", "overlays", "cutouts", "maps", "cams", "coco", "voc", "report.html")  # below an output folder
+from src import InputError, count_of, few, files, locks
+
+NOTE = "made_of.json"  # tells an output folder
+WRITTEN = ("masks", "overlays", "cutouts", "maps", "cams", "coco", "voc", "report.html", "replaced")  # below it
 BESIDE = {"overlays": "overlays/{}.jpg", "cutouts": "cutouts/{}.png", "maps": "maps/{}.png"}  # made with a mask
 
 
 def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_maps=False, anew=False):
     """Note in <out>/made_of.json what the files of a folder are made of, and with what; lock <out> for this process.
+
+    Where a photo has changed, the mask of before goes to <out>/replaced: somebody may have corrected it.
 
     Args:
         out: Path. folder: its name in `out`, masks or cams/<class>. photos: dict of `predicted.photos_in`.
@@ -15,15 +21,15 @@ def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_ma
         anew: make all files again.
 
     Returns:
-        Those of the photos of which something is not there yet; of those whose own file is to be made again, all files
-        are removed.
+        Those of the photos of which something is not there yet; of those whose own file is to be made again, none is
+        left.
 
     Raises:
         InputError: a file is there, but of another photo, not of an earlier call, or made in another way; another
             process writes there.
     """
     locks.Lock(out / ".predict.lock", out)
-    path, suffix = out / "made_of.json", ".png" if folder == "masks" else ".jpg"
+    path, suffix = out / NOTE, ".png" if folder == "masks" else ".jpg"
     how = {"checkpoint": str(checkpoint), "CRC": files.digest(checkpoint)} | flags
     advice = "; give another --out"
     known = files.read_json(path, advice=advice) if path.exists() else {}
@@ -50,6 +56,14 @@ def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_ma
     kept = {*(out / folder).rglob(f"*{suffix}")} - {out / folder / f"{name}{suffix}" for name in stale}
     if kept and any(made.get(what) != how[what] for what in how if what != "checkpoint"):
         raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
+    replaced = [] if anew else [name for name in stale if (out / folder / f"{name}{suffix}").is_file()]
+    for name in replaced:
+        place = out / "replaced" / folder / f"{name}{suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(out / folder / f"{name}{suffix}", place)
+    if replaced:
+        words = f"{count_of(replaced, 'photo')} changed since ({few(replaced)})"
+        print(f"{words}; what was made of them is in {out / 'replaced'}", file=sys.stderr, flush=True)
     for name in stale:
         for place in (f"{folder}/{name}{suffix}", *(BESIDE[what].format(name) for what in asked if folder == "masks")):
             (out / place).unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from src import InputError, check_choice, checkpoints, compute, maps, metrics
+from src import InputError, check_choice, checkpoints, compute, maps, metrics, records
 from src.data import decoding
 from src.methods import cam
 from src.models import backbones, classifiers, segmenters
@@ -23,10 +23,21 @@ EMPTY_BELOW = 0.8  # of metrics.confidence: photos without a subject mostly lie 
 
 
 def newest(folder, pattern):
-    """Checkpoint of the newest finished run whose directory fits a pattern, bounds left out; None without any."""
-    finished = [path.parent for path in folder.glob(f"{pattern}/summary.json")]
-    weak = [run for run in finished if not run.parent.name.endswith("_gt") and (run / "checkpoint.pt").exists()]
+    """Checkpoint of the newest finished run whose directory fits a pattern; None without any.
+
+    Left out is what learned from ground truth: bounds, and segmenters from boxes that were drawn around it.
+    """
+    finished = [path.parent for path in folder.glob(f"{pattern}/summary.json") if _is_weak(path.parent)]
+    weak = [run for run in finished if (run / "checkpoint.pt").exists()]
     return max(weak, key=lambda run: (run / "summary.json").stat().st_mtime) / "checkpoint.pt" if weak else None
+
+
+def _is_weak(run):
+    try:
+        upstreams = records.config_of(run).get("upstreams", {})
+    except InputError:  # damaged: whoever names the run will be told
+        return False
+    return not any(name.endswith(("_gt", "_from_trimaps")) for name in (run.parent.name, *upstreams))
 
 
 def find_segmenter(runs_root, run="", checkpoint=""):

@@ -61,6 +61,16 @@ def test_a_subfolder_a_class_with_background_and_masks(settings, root):
         assert (masks.ground_truth(photos, i) == np.eye(30, 40)).all()
 
 
+def test_outputs_and_thumbnails_below_the_photos_are_no_photos(settings, root):
+    for i in range(6):
+        photo(root / "mugs" / f"{i}.jpg")
+        photo(root / "mugs" / "@eaDir" / f"{i}.jpg" / "SYNOPHOTO_THUMB_M.jpg")  # as network disks make them
+        photo(root / "predicted" / "overlays" / "mugs" / f"{i}.jpg")
+    (root / "predicted" / "made_of.json").write_text("{}")
+    photos = data.load(settings)
+    assert photos.names == [f"mugs/{i}" for i in range(6)] and photos.breed_names == ["mugs"]
+
+
 def test_adding_a_photo_moves_no_other(settings, root):
     for i in range(30):
         photo(root / f"{i}.png")

@@ -104,6 +104,8 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
     code, _, err = predict(script, *flags)
     assert code == 0 and "1 photo to do, 2 done before" in err
     assert (out / "masks" / "a.png").read_bytes() != before and not (out / "overlays" / "a.jpg").exists()
+    assert (out / "replaced" / "masks" / "a.png").read_bytes() == before  # somebody may have corrected it
+    assert "1 photo changed since (a); what was made of them is in" in err
     code, _, err = predict(script, root, "--out", tmp_path, *flags[3:])  # above the photos
     assert code == 0 and "3 photos to do" in err
     for name in ("a", "d"):  # another folder's a.jpg is another photo
@@ -220,10 +222,17 @@ def test_the_newest_weakly_trained_segmenter_is_taken(script, checkpoint, tmp_pa
     flags = (photo, "--out", tmp_path / "out", "--runs-root", runs_root)
     code, _, err = predict(script, *flags)
     assert code == 2 and "no finished segmenter" in err and len(err.splitlines()) == 1
-    for name in ("train_on_ensemble", "train_on_gt"):
+    found = (
+        ("train_on_ensemble", ["ensemble_masks"]),
+        ("train_on_gt", []),
+        ("train_on_ensemble_b", ["boxes_from_trimaps"]),
+    )
+    for name, upstreams in found:
         run = runs_root / "demo" / name / "seed0"
         run.mkdir(parents=True)
         (run / "checkpoint.pt").write_bytes(checkpoint.read_bytes())
+        config = {"settings": {}, "constants": {}, "photos": {}, "upstreams": dict.fromkeys(upstreams, "")}
+        (run / "config.json").write_text(json.dumps(config))
         (run / "summary.json").write_text("{}")
     code, _, err = predict(script, *flags)
     assert code == 0 and "train_on_ensemble/seed0/checkpoint.pt" in err

@@ -6,13 +6,15 @@ In YOLO's tree the photos are below images/, beside labels/, and of one class.
 import os
 from pathlib import Path, PurePath
 
-from src import InputError, count_of, few, files
+from src import InputError, count_of, few, files, manifest
 from src.data.decoding import is_photo
 from src.data.photos import Listing
 from src.data.splitting import splits_of
 
 SPLITS = {"train": "trainval", "test": "test", "val": "test"}  # name of the folder -> split
-OF_SYSTEMS = ("__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN")  # folders without photos
+OF_SYSTEMS = (  # folders without photos, some of them with thumbnails
+    "__MACOSX", "lost+found", "System Volume Information", "$RECYCLE.BIN", "#recycle", "@eaDir",
+)  # fmt: skip
 RESERVED = ("background", "masks", *SPLITS)
 
 
@@ -29,7 +31,7 @@ def class_of(name):
 
 
 def photos_below(folder):
-    """Paths of the photos of a folder and its subfolders, linked ones too, hidden ones left out.
+    """Paths of the photos of a folder and its subfolders, linked ones too; hidden ones and earlier outputs left out.
 
     A link that leads nowhere is one of them: whoever opens it will say so.
 
@@ -44,7 +46,7 @@ def photos_below(folder):
     seen = set()
     for base, below, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = os.path.realpath(base)
-        if real in seen:  # a link to a folder above
+        if real in seen or (manifest.NOTE in names and base != str(folder)):  # a link to a folder above, or outputs
             below.clear()
             continue
         seen.add(real)
