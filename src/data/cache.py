@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import socket
 import zlib
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def decoded(paths, settings):
         if found := _open(base, shape):
             found = _read_again(base, paths, *found)
         else:
-            _fill(base, paths, shape)
+            _fill(base, paths, shape, alone=lock.file is not None)
             found = _open(base, shape)
             if found is None:
                 raise InputError(f"{base} cannot be read back as it was written; is the disk sound?")
@@ -111,9 +112,13 @@ def _read_again(base, paths, array, errors, sums):
     return array, errors, sums
 
 
-def _fill(base, paths, shape):
-    """Decode in parallel into <base>.pixels; <base>.json has an error text, empty where it is fine, for each photo."""
-    part = base.with_suffix(".part" if locks.LOCKS else f".{os.getpid()}.part")
+def _fill(base, paths, shape, alone):
+    """Decode in parallel into <base>.pixels; <base>.json has an error text, empty where it is fine, for each photo.
+
+    Args:
+        alone: no other process does so now; where disks have no locks, nobody knows.
+    """
+    part = base.with_suffix(".part" if alone else f".{socket.gethostname()}.{os.getpid()}.part")
     files.reserve(part, math.prod(shape))
     try:
         array = np.memmap(part, np.uint8, "r+", shape=shape)
