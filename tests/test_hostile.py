@@ -451,7 +451,7 @@ FLAGS = [
     (["--passes", "inf"], "no finite number"),
     (["--passes", "-1"], "at least 0"),
     (["--image-size", "50"], "a multiple of 16"),
-    (["--image-size", "16"], "at least 32"),
+    (["--image-size", "32"], "at least 48"),
     (["--image-size", "999999"], "at most 4096"),
     (["--batch-size", "0"], "at least 1"),
     (["--head-lr", "nan"], "no finite number"),

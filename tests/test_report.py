@@ -212,6 +212,7 @@ def test_the_page_of_all_experiments(settings, monkeypatch):
             masks.save(run / folder / f"{photos.names[i]}.png", labels)
         scores = dict.fromkeys(("pet_iou", "pet_dice", "pet_iou_border_ignored", "dataset_iou", "miou"), 0.5)
         scored = {"test": {**scores, "pet_iou_ci95": [0.4, 0.6]}}
+        files.write_json(run / "config.json", {"settings": {}, "constants": {}, "photos": {}})
         files.write_json(run / "summary.json", {"stage": name, "seconds": 2, "peak_memory_mb": 3, "metrics": scored})
     reproduce.say_tables(settings, photos, chain, 1.0)
     text = (settings.runs_root / "report.html").read_text(encoding="utf-8")
