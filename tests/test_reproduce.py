@@ -4,7 +4,7 @@ import pytest
 
 import experiments
 import reproduce
-from src import InputError, files, runs
+from src import InputError, agreement, files, runs
 from src.report import results
 
 SCORES = {
@@ -81,6 +81,21 @@ def test_finished_stages_that_would_come_out_otherwise_are_refused(settings, sta
     files.write_json(path, config)
     with pytest.raises(InputError, match=line):
         reproduce.run_all(settings, CHAIN)
+
+
+def test_an_upstream_of_an_upstream_made_anew_makes_the_rest_old(settings, tmp_path):
+    paths, read = [tmp_path / name for name in ("first", "second", "third")], {}
+    for path in paths:
+        path.mkdir()
+        digests = {name: files.digest(tmp_path / name / "summary.json") for name in read}
+        config = {"settings": {}, "constants": {}, "photos": {}, "upstreams": read, "digests": digests}
+        files.write_json(path / "config.json", config)
+        files.write_json(path / "summary.json", {"stage": path.name})
+        read = {path.name: str(path)}
+    agreement.must_agree(settings, paths[2], config, ())
+    files.write_json(paths[0] / "summary.json", {"stage": "first, again"})
+    with pytest.raises(InputError, match="second was made of an earlier .*first; --overwrite"):
+        agreement.must_agree(settings, paths[2], config, ())
 
 
 def test_means_leave_out_runs_of_other_settings(settings, stages, capsys):
