@@ -9,11 +9,16 @@ AGAIN = "; --overwrite on that stage's command runs it anew"
 
 
 def digests(settings):
-    """For config.json: dict of what a run is made of, "weights" and upstream runs, -> digest of the file that tells."""
-    told_by = {name: Path(path) / "summary.json" for name, path in settings.upstreams.items()}
+    """For config.json: dict of what a run is made of, "weights" and upstream runs, -> digest of the files that tell."""
+    told_by = {key: file for name, path in settings.upstreams.items() for key, file in _telling(name, path).items()}
     if Path(settings.weights).is_file():
         told_by["weights"] = Path(settings.weights)
     return {name: files.digest(path) for name, path in told_by.items()}
+
+
+def _telling(name, path):
+    """The files of an upstream run by what their digests are called: two summaries can be alike to the byte."""
+    return {name: Path(path) / "summary.json", f"{name}, config.json": Path(path) / "config.json"}
 
 
 def changed(settings, config):
@@ -55,12 +60,11 @@ def _must_be_fresh(path, config):
     """Check that none of the runs that a run was made of, and that those were made of, has been made anew since."""
     before = config.get("digests", {})
     for name, upstream in config.get("upstreams", {}).items():
-        summary, theirs = Path(upstream) / "summary.json", Path(upstream) / "config.json"
-        if name in before and summary.is_file():
-            if files.digest(summary) != before[name]:
-                raise InputError(f"{path} was made of an earlier {upstream}{AGAIN}")
-            if theirs.is_file():
-                _must_be_fresh(upstream, files.read_json(theirs, advice=AGAIN))
+        there = {key: file for key, file in _telling(name, upstream).items() if file.is_file()}
+        if any(key in before and files.digest(file) != before[key] for key, file in there.items()):
+            raise InputError(f"{path} was made of an earlier {upstream}{AGAIN}")
+        if len(there) == 2:
+            _must_be_fresh(upstream, files.read_json(Path(upstream) / "config.json", advice=AGAIN))
 
 
 def as_stored(values):
