@@ -13,7 +13,8 @@ BESIDE = {"overlays": "overlays/{}.jpg", "cutouts": "cutouts/{}.png", "maps": "m
 def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_maps=False, anew=False):
     """Note in <out>/made_of.json what the files of a folder are made of, and with what; lock <out> for this process.
 
-    Where a photo has changed, the mask of before goes to <out>/replaced: somebody may have corrected it.
+    Where photos have changed, their masks of before go to <out>/replaced/<number of the time>: somebody may have
+    corrected them.
 
     Args:
         out: Path. folder: its name in `out`, masks or cams/<class>. photos: dict of `predicted.photos_in`.
@@ -57,13 +58,14 @@ def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_ma
     if kept and any(made.get(what) != how[what] for what in how if what != "checkpoint"):
         raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
     replaced = [] if anew else [name for name in stale if (out / folder / f"{name}{suffix}").is_file()]
+    earlier = out / "replaced" / str(1 + len(list((out / "replaced").glob("*"))))
     for name in replaced:
-        place = out / "replaced" / folder / f"{name}{suffix}"
+        place = earlier / folder / f"{name}{suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(out / folder / f"{name}{suffix}", place)
     if replaced:
         words = f"{count_of(replaced, 'photo')} changed since ({few(replaced)})"
-        print(f"{words}; what was made of them is in {out / 'replaced'}", file=sys.stderr, flush=True)
+        print(f"{words}; what was made of them is in {earlier}", file=sys.stderr, flush=True)
     for name in stale:
         for place in (f"{folder}/{name}{suffix}", *(BESIDE[what].format(name) for what in asked if folder == "masks")):
             (out / place).unlink(missing_ok=True)

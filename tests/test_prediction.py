@@ -104,7 +104,10 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
     code, _, err = predict(script, *flags)
     assert code == 0 and "1 photo to do, 2 done before" in err
     assert (out / "masks" / "a.png").read_bytes() != before and not (out / "overlays" / "a.jpg").exists()
-    assert (out / "replaced" / "masks" / "a.png").read_bytes() == before  # somebody may have corrected it
+    assert (out / "replaced" / "1" / "masks" / "a.png").read_bytes() == before  # somebody may have corrected it
+    os.utime(root / "a.jpg", (1, 1))  # and once more: what was kept is not written over
+    assert predict(script, *flags)[0] == 0 and (out / "replaced" / "2" / "masks" / "a.png").is_file()
+    assert (out / "replaced" / "1" / "masks" / "a.png").read_bytes() == before
     assert "1 photo changed since (a); what was made of them is in" in err
     code, _, err = predict(script, root, "--out", tmp_path, *flags[3:])  # above the photos
     assert code == 0 and "3 photos to do" in err
