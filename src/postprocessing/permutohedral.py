@@ -114,8 +114,8 @@ def _blur(vertices, digits, axis):
     own = torch.arange(count, device=vertices.device)
     after = torch.searchsorted(vertices, vertices + step).clamp_max(count - 1)
     there = vertices[after] == vertices + step
-    before = torch.full((count + 1,), -1, device=vertices.device)  # the last is for steps that lead nowhere
-    before = before.scatter_(0, torch.where(there, after, count), own)[:count]
+    # No place is written twice: CUDA's deterministic scatter takes such places one by one.
+    before = torch.full((count,), -1, device=vertices.device).scatter_(0, after[there], own[there])
     columns = torch.stack([own, torch.where(there, after, own), torch.where(before < 0, own, before)], dim=1)
     weights = torch.stack([torch.ones_like(there).float(), 0.5 * there, 0.5 * (before >= 0)], dim=1)
     starts = torch.arange(0, 3 * count + 1, 3, device=vertices.device)
