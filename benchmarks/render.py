@@ -34,6 +34,7 @@ HEADLINE = {
 OTHER = "https://github.com/bennylao/cv-cam-based-img-segmentation"  # another weak / full pair on this dataset
 MANY = 80  # trainval photos of a breed of the subset whose trimaps are the dataset's own
 IOU, IGNORED = tables.READINGS
+STRATA = "own trimaps", "border ignored", "rebuilt trimaps", "border ignored"
 
 
 def on_test(summaries, row, figure=IOU):
@@ -86,23 +87,39 @@ def figures(summaries):
     return tables.all_figures(summaries, [cell for table in experiments.TABLES for cell in experiments.cells(table)])
 
 
-def strata(summaries):
-    """Test IoU in both readings, of the breeds with the dataset's own trimaps and of those with rebuilt ones."""
+def by_stratum(summaries, name, score):
+    """dict seed -> IoU of test photos with the dataset's own trimaps, the same with the border ignored, and both of
+    those with rebuilt ones, in %, (4,) arrays."""
     lines = (ROOT / "data" / "pet_subset.txt").read_text().split("\n")
     counts = Counter(line.rpartition("_")[0] for line in lines if line.endswith(" trainval"))
     own = {breed for breed, count in counts.items() if count >= MANY}
+    found = {}
+    for seed, scores in tables.scores_of(summaries, name, score.format("test")).items():
+        parts = [np.array([v for breed, v in scores["by_class"].items() if (breed in own) == wanted])
+                 for wanted in (True, False)]  # fmt: skip
+        means = [np.average(part[:, 1:3], axis=0, weights=part[:, 0]) for part in parts]
+        found[seed] = 100 * np.concatenate(means)
+    return found
+
+
+def strata(summaries):
+    """Table 4's test IoU in both readings, of the breeds with the dataset's own trimaps and of those with rebuilt."""
     rows = []
     for row, (name, cell) in CELLS.items():
-        scored = tables.scores_of(summaries, name, cell.score.format("test")).values()
-        texts = []
-        for wanted in (True, False):
-            parts = [[v for breed, v in scores["by_class"].items() if (breed in own) == wanted] for scores in scored]
-            for column in (1, 2):
-                texts.append(tables.test_iou([np.average([p[column] for p in part], weights=[p[0] for p in part])
-                                              for part in parts]))  # fmt: skip
-        rows.append([row, *texts])
-    head = ["Test IoU, %", "own trimaps", "border ignored", "rebuilt trimaps", "border ignored"]
-    return tables.markdown(head, rows)
+        found = by_stratum(summaries, name, cell.score)
+        rows.append([row, *tables.mean([found[seed] for seed in sorted(found)])])
+    return tables.markdown(["Test IoU, %", *STRATA], rows)
+
+
+def ablations(summaries, **options):
+    """What changes one thing of Table 4."""
+    rows, beside = experiments.cells(experiments.CHANGES), experiments.cells(experiments.TABLE4)
+    return tables.changes(summaries, experiments.CHANGES, rows, compared_with=beside, **options)
+
+
+def ablations_by_stratum(summaries):
+    """The same on test, in the two strata."""
+    return ablations(summaries, columns=STRATA, read=by_stratum)
 
 
 def table5(summaries):
@@ -138,7 +155,8 @@ def spread(name):
 
 RENDERERS = {
     "headline": headline, "ratios": ratios, "steps": steps, "figures": figures, "strata": strata, "runs": runs,
-    "table5": table5, "tables": lambda summaries: "\n".join(published(t)(summaries) for t in experiments.PUBLISHED),
+    "table5": table5, "ablations": ablations, "ablations_by_stratum": ablations_by_stratum,
+    "tables": lambda summaries: "\n".join(published(t)(summaries) for t in experiments.PUBLISHED),
     **{table.replace(" ", "").lower(): published(table) for table in experiments.TABLES},
 }  # fmt: skip
 

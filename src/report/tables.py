@@ -8,6 +8,7 @@ import numpy as np
 from src import records
 
 READINGS = ("pet_iou", "pet_iou_border_ignored")
+SPLITS = "trainval", "border ignored", "test", "border ignored"
 FIGURES = {
     "IoU": "pet_iou", "Dice": "pet_dice", "IoU, border ignored": "pet_iou_border_ignored",
     "dataset IoU": "dataset_iou", "two-class mIoU": "miou",
@@ -129,19 +130,19 @@ def steps(summaries, title, cells, ratio):
     text, above, below = ratio
     ratios = {seed: found[above][seed] / found[below][seed] for seed in found[above].keys() & found[below].keys()}
     rows = [_seeds_row(row, seeds) for row, seeds in found.items() if seeds]
-    return markdown(_head(title), [*rows, _seeds_row(text, ratios, digits=3)])
+    return markdown([title, *SPLITS, "seeds"], [*rows, _seeds_row(text, ratios, digits=3)])
 
 
-def changes(summaries, title, cells, compared_with):
-    """Ablations, cells = [(run's name, cell)], that were run, beside the rows of `compared_with` that they change."""
-    on = {cell.row: both_splits(summaries, name, cell.score) for name, cell in compared_with}
-    found = [(cell, both_splits(summaries, name, cell.score)) for name, cell in cells]
+def changes(summaries, title, cells, compared_with, columns=SPLITS, read=both_splits):
+    """Ablations, cells = [(run's name, cell)], that were run, beside the rows of `compared_with` that they change.
+
+    Args:
+        columns, read: the four columns, and the function that reads them, as `both_splits`.
+    """
+    on = {cell.row: read(summaries, name, cell.score) for name, cell in compared_with}
+    found = [(cell, read(summaries, name, cell.score)) for name, cell in cells]
     rows = [_seeds_row(cell.row, seeds, beside=on[cell.beside]) for cell, seeds in found if seeds]
-    return markdown(_head(title), rows) if rows else ""
-
-
-def _head(title):
-    return [title, "trainval", "border ignored", "test", "border ignored", "seeds"]
+    return markdown([title, *columns, "seeds"], rows) if rows else ""
 
 
 def supervisions(summaries, title, columns):
