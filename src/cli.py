@@ -34,7 +34,8 @@ LIMITS = {  # of constants, whichever script has them; every other number must a
     "THRESHOLD": (0, 1), "IGNORE_BAND": (0, 0.5), "DILATE": (0, 0.5), "KEEP": (0, 1), "LEVEL": (0, 1),
     "EMPTY_BELOW": (0, 1), "LR": (0, 1e3), "HEAD_LR": (0, 1e3), "ROWS": (1, 1000), "MAX_SIDE": (32, 65536),
     "EARLY": (0, 1), "WORST": (0, 10**6), "DRAWINGS": (1, 10**7), "HELD_OUT": (1, 10**7),
-    "PET_VALUES": (0, 255),
+    "PET_VALUES": (0, 255), "ALPHA": (0, 1e3), "DELTA": (0, 1), "THETA": (0, 1), "ECS_WEIGHT": (0, 1e6),
+    "CLASS_WEIGHT": (0, 1e6), "PHOTOS_A_PASS": (1, 10**9), "LEAST_SURE": (1, 1000),
 }  # fmt: skip
 
 
