@@ -7,6 +7,7 @@ import random
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -115,8 +116,12 @@ def cores():
     return torch.get_num_threads()
 
 
+@contextmanager
 def threads(count=None):
-    """A pool with one thread a core for work on single photos, on this thread's GPU; inside, torch starts no others."""
+    """A pool with one thread a core for work on single photos, on this thread's GPU; inside, torch starts no others.
+
+    Where its work ends in an error or Ctrl-C, what is not begun is left.
+    """
     where = device()
 
     def start():
@@ -124,7 +129,13 @@ def threads(count=None):
         if where.type == "cuda":  # CUDA's current device is each thread's own, and the first GPU to begin with
             torch.cuda.set_device(where)
 
-    return ThreadPoolExecutor(count or cores(), initializer=start)
+    pool = ThreadPoolExecutor(count or cores(), initializer=start)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(cancel_futures=True)
+        raise
+    pool.shutdown()
 
 
 def group_size():

@@ -5,17 +5,19 @@ import hashlib
 import http.server
 import re
 import shutil
+import struct
 import tarfile
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
-from PIL import Image
+from PIL import Image, ImageOps
 
-from src import InputError, data
+from src import InputError, compute, data
 from src.data import decoding, download
 from src.drawings import sample
 
@@ -116,6 +118,40 @@ def test_many_bad_photos_are_listed(settings, data_root):
     assert listed == [f"{path}: not an image" for path in paths]
 
 
+def test_an_odd_tag_beside_the_orientation_costs_no_photo(tmp_path):
+    """Pillow's own turning writes all tags anew, and fails for a description that is a number."""
+    entries = struct.pack("<HHHIIHHII", 2, 0x010E, 12, 1, 38, 0x0112, 3, 1, 6) + bytes(4)
+    exif = b"Exif\0\0II*\0" + struct.pack("<I", 8) + entries + struct.pack("<d", 1.5)
+    values = np.zeros((20, 30, 3), np.uint8)
+    values[:, :15] = 200
+    Image.fromarray(values).save(tmp_path / "a.png")
+    Image.fromarray(values).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.getexif()[0x0112] == 6
+    found = decoding.decode(tmp_path / "a.jpg")
+    assert decoding.upright_size(tmp_path / "a.jpg") == (20, 30) and found.shape == (30, 20, 3)
+    assert found[:14].min() > 150 and found[16:].max() < 50
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_as_pillow_turns_them(tmp_path, orientation):
+    image = Image.effect_noise((30, 20), 80)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        expected = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    assert np.array_equal(decoding.decode(tmp_path / "a.png"), expected)
+
+
+def test_heic_without_its_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(decoding, "READS_HEIC", False)
+    (tmp_path / "a.HEIC").write_bytes(b"....ftypheic")
+    assert decoding.is_photo(tmp_path / "a.HEIC")
+    with pytest.raises(InputError, match=r"a.HEIC: needs the package pillow-heif"):
+        decoding.decode(tmp_path / "a.HEIC")
+
+
 @pytest.mark.parametrize("suffix", [".png", ".webp", ".jpg"])
 def test_a_damaged_exif_block_costs_no_photo(tmp_path, suffix):
     Image.new("RGB", (30, 20), "red").save(tmp_path / f"a{suffix}", exif=b"Exif\0\0garbage")
@@ -174,6 +210,20 @@ def test_bad_label_line(settings, data_root):
 def test_batches_hold_every_photo_and_none_alone():
     made = data.batches(np.arange(33), 16, torch.Generator().manual_seed(0))
     assert sorted(np.concatenate(made)) == list(range(33)) and [len(b) for b in made] == [11, 11, 11]
+
+
+def test_after_ctrl_c_work_that_is_not_begun_is_left():
+    done = []
+
+    def work(i):
+        time.sleep(0.1)
+        done.append(i)
+
+    with pytest.raises(KeyboardInterrupt), compute.threads(1) as pool:
+        for i in range(100):
+            pool.submit(work, i)
+        raise KeyboardInterrupt
+    assert len(done) < 5
 
 
 def test_own_files_where_the_sample_is_drawn_are_kept(tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from src import InputError, files, first_line
 
@@ -11,10 +11,17 @@ try:  # iPhones' HEIC, where the package is installed
     import pillow_heif
 
     pillow_heif.register_heif_opener()
+    READS_HEIC = True
 except ImportError:
-    pass
+    READS_HEIC = False
 
+HEIC = {".heic", ".heif"}
 ORIENTATION = 0x0112  # a tag of EXIF and TIFF
+TURNS = {  # by its value
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
 JPEG_SIDE = 65500  # pixels; a JPEG cannot be longer
 MIN_SIDE = 8  # pixels; a photo narrower than this shows nothing that could be segmented
 # Not photos; EPS would run Ghostscript on whatever the file holds, the others only have stubs or need other programs.
@@ -24,7 +31,7 @@ Image.init()
 warnings.filterwarnings("ignore", module="PIL")
 FORMATS = sorted(set(Image.OPEN) - NO_PHOTOS)
 MORE_SUFFIXES = {".mpo"}  # two JPEGs in one, of 3D cameras: Pillow reads it, but as JPEG
-SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | MORE_SUFFIXES
+SUFFIXES = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS} | MORE_SUFFIXES | HEIC
 
 
 def is_photo(path):
@@ -74,7 +81,13 @@ def decode(path, size=None, max_side=None):
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path}: {in_words(error)}") from None
+        raise InputError(f"{path}: {_advice(path) or in_words(error)}") from None
+
+
+def _advice(path):
+    """What a photo needs to be read at all, or nothing."""
+    lacks = path.suffix.lower() in HEIC and not READS_HEIC
+    return "needs the package pillow-heif (pip install pillow-heif)" if lacks else ""
 
 
 def upright_size(path):
@@ -91,12 +104,16 @@ def upright_size(path):
             lies = _orientation(image) in (5, 6, 7, 8)
             return image.size[::-1] if lies and not turned else image.size
     except Exception as error:
-        raise InputError(f"{path}: {in_words(error)}") from None
+        raise InputError(f"{path}: {_advice(path) or in_words(error)}") from None
 
 
 def upright(image):
-    """A PIL image as its EXIF tag turns it; itself without one, or with a damaged one."""
-    return ImageOps.exif_transpose(image) if _orientation(image) else image
+    """A PIL image as its EXIF tag turns it; itself without one, or with a damaged one.
+
+    ImageOps.exif_transpose writes the other tags anew, too, and fails where one of them is odd.
+    """
+    turn = TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def _orientation(image):

@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from src import InputError, compute, data, distributed, few, files, metrics
-from src.data.decoding import FORMATS, decode, in_words, upright_size
+from src.data.decoding import FORMATS, decode, in_words, upright, upright_size
 from src.postprocessing import boxed, finishing
 
 IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, scores and pictures count background
@@ -62,7 +62,7 @@ def read(path, size=None, values=None, monochrome=False):
         Image.open(content, formats=FORMATS).verify()  # its checksums, which reading does not look at
         with Image.open(content, formats=FORMATS) as image:
             _check_channels(path, image)
-            image = ImageOps.exif_transpose(image)
+            image = upright(image)
             if monochrome and image.mode == "P" and _is_black_white(image):
                 image = image.convert("L")
             found = np.array(image)
@@ -96,11 +96,15 @@ def read_made(path, size=None):
     if size and found.shape[::-1] != tuple(size):
         shown = " x ".join(map(str, found.shape[::-1]))
         raise InputError(f"{path} is {shown} pixels, not {size[0]} x {size[1]} as its photo; delete and remake it")
-    if not np.any(found == 1) and np.any(found):
-        with Image.open(path, formats=FORMATS) as image:
-            if _is_black_white(image):
-                return (found == IGNORE).astype(np.uint8)
-    return found.astype(np.uint8)
+    return (found == IGNORE if is_white_on_black(path, found) else found).astype(np.uint8)
+
+
+def is_white_on_black(path, found):
+    """Whether labels that were read from this file have no pet, and 255 in black and white: there it is the subject."""
+    if np.any(found == 1) or not np.any(found == IGNORE):
+        return False
+    with Image.open(path, formats=FORMATS) as image:
+        return _is_black_white(image)
 
 
 def _is_black_white(image):
