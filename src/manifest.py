@@ -42,6 +42,7 @@ def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_ma
         paths = {name: source["path"] for name, source in sources.items()}
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{path} is damaged{advice}") from None
+    _follow(out, folder, suffix, photos, sources, paths)
     asked = {"overlays": with_pictures, "cutouts": with_pictures, "maps": with_maps}
     stale, ahead, now = [], {}, {}
     for name, photo in photos.items():
@@ -72,6 +73,28 @@ def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_ma
     known[folder] = {"how": how, "photos": sources | now}
     files.write_json(path, known)
     return ahead
+
+
+def _follow(out, folder, suffix, photos, sources, paths):
+    """Give the files of photos that have another name now, because others were added, that name."""
+    names = {path: name for name, path in paths.items() if name not in photos}
+    for name, photo in photos.items():
+        former = names.get(str(files.resolved(photo)))
+        if former and name not in sources:
+            sources[name], paths[name] = sources.pop(former), paths.pop(former)
+            for pattern in (f"{folder}/{{}}{suffix}", *(BESIDE.values() if folder == "masks" else ())):
+                before, after = out / pattern.format(former), out / pattern.format(name)
+                if before.is_file() and not after.exists():
+                    after.parent.mkdir(parents=True, exist_ok=True)
+                    os.replace(before, after)
+
+
+def say_done(out, folder, count):
+    """Print how many files of a folder are written now; InputError if <out> is gone, in which `note` noted them."""
+    if not (out / NOTE).is_file():
+        text = "has vanished while it was written; remove what is left of it, and the same command makes it anew"
+        raise InputError(f"{out} {text}")
+    print(f"{count} {folder}: {out / folder}", file=sys.stderr, flush=True)
 
 
 def _stamp(photo):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from src import InputError, check_choice, compute, data, files, manifest, metrics, prediction
+from src import InputError, check_choice, compute, count_of, data, files, manifest, metrics, prediction
 from src.data import decoding, folders
 from src.postprocessing import masks
 from src.report import page, pictures
@@ -36,6 +36,7 @@ def photos_in(inputs, out):
     for path in inputs:
         if path.is_dir():
             below = [p for p in sorted(folders.photos_below(path)) if not written & {*files.resolved(p).parents}]
+            below = _without_truths(path, below)
             found += [(Path(files.resolved(path).name if several else "") / p.relative_to(path), p) for p in below]
         elif path.is_file():
             found.append((Path(path.name), path))
@@ -60,6 +61,15 @@ def photos_in(inputs, out):
         if too_long or above & {f"{name}.png", f"{name}.jpg"}:
             raise InputError(f"no file can have the name of {path}'s mask; rename it")
     return names
+
+
+def _without_truths(root, photos):
+    """The photos of a folder but for those that are the masks of others, as below the masks/ of a data root."""
+    others = {path.stem for path in photos if path.relative_to(root).parts[0] != "masks"}
+    truths = {p for p in photos if p.relative_to(root).parts[0] == "masks" and p.suffix == ".png" and p.stem in others}
+    if truths:
+        print(f"left out {count_of(truths, 'mask')} in {root / 'masks'}", file=sys.stderr, flush=True)
+    return [path for path in photos if path not in truths]
 
 
 def write_masks(segmenter, photos, out, recogniser=None, *, with_pictures=True, with_maps=False, batch_size=16):
@@ -112,16 +122,19 @@ def _in_batches(photos, look, write, batch_size):
             reading = [pool.submit(_read, photos[name]) for name in names[k + 1]] if k + 1 < len(names) else []
             good = [(name, photo) for name, photo in zip(some, read, strict=True) if photo is not None]
             found = look([photo for _, photo in good]) if good else []
-            for future in writing:
-                yield future.result()
+            yield from _results(writing)
             writing = [pool.submit(write, name, photo, one) for (name, photo), one in zip(good, found, strict=True)]
-        for future in writing:
-            yield future.result()
+        yield from _results(writing)
 
 
-def _read(path):
+def _results(futures):
+    """What was written; nothing of a photo that has gone meanwhile."""
+    return [found for found in (future.result() for future in futures) if found is not None]
+
+
+def _read(path, max_side=prediction.MAX_SIDE):
     try:
-        return decoding.decode(path, max_side=prediction.MAX_SIDE)
+        return decoding.decode(path, max_side=max_side)
     except InputError as error:
         print("left out", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
         return None
@@ -129,8 +142,12 @@ def _read(path):
 
 def _write_mask(segmenter, photo, prob, kind, name, path, out, with_pictures, with_maps):
     """Finish a photo's mask, unless there is one, and write it last: it tells that the photo is done."""
-    place, (width, height) = out / "masks" / f"{name}.png", decoding.upright_size(path)
-    small, photo = photo, photo if photo.shape[:2] == (height, width) else decoding.decode(path)
+    place, small = out / "masks" / f"{name}.png", photo
+    if max(small.shape) >= prediction.MAX_SIDE:  # it may have been larger
+        photo = _read(path, max_side=None)
+        if photo is None:
+            return None
+    height, width = photo.shape[:2]
     there = place.is_file()  # an earlier call has made it; somebody may have corrected it since
     if there:
         mask = masks.read_made(place, (width, height)) == 1

@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 
 from conftest import ROOT, sure
-from src import InputError, files, locks, metrics, predicted, prediction
+from src import InputError, files, locks, manifest, metrics, predicted, prediction
+from src.data import decoding
 from src.models import classifiers, segmenters
 from src.postprocessing import finishing, guided, masks
 from src.postprocessing.crf import DenseCRF
@@ -121,6 +122,56 @@ def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, t
     assert code == 0 and "0 photos to do" in err
     code, _, err = predict(script, *flags[:-2])  # not --fast
     assert code == 2 and "was made with checkpoint" in err and "--fast True, --empty-below 0.8, not" in err
+
+
+def test_a_corrected_mask_follows_its_photo_to_another_name(script, checkpoint, tmp_path):
+    """Beside a.png, a.jpg's mask is named with the suffix; with two folders, with the folder."""
+    root, out = tmp_path / "photos", tmp_path / "out"
+    draw(root / "a.jpg")
+    flags = ("--out", out, "--checkpoint", checkpoint, "--fast")
+    assert predict(script, root, *flags)[0] == 0
+    corrected = np.zeros_like(masks.read(out / "masks" / "a.png"))
+    corrected[3:9, 4:8] = 1
+    masks.save(out / "masks" / "a.png", corrected)
+    draw(root / "a.png")
+    code, _, err = predict(script, root, *flags)
+    assert code == 0 and "1 photo to do, 1 done before" in err
+    assert np.array_equal(masks.read(out / "masks" / "a.jpg.png"), corrected)
+    draw(tmp_path / "more" / "b.jpg")
+    code, _, err = predict(script, root, tmp_path / "more", *flags)
+    assert code == 0 and "1 photo to do, 2 done before" in err
+    assert np.array_equal(masks.read(out / "masks" / "photos" / "a.jpg.png"), corrected)
+    assert (out / "overlays" / "photos" / "a.jpg.jpg").is_file() and not (out / "masks" / "a.png").exists()
+
+
+def test_masks_beside_photos_are_no_photos(script, checkpoint, tmp_path):
+    root, out = tmp_path / "photos", tmp_path / "out"
+    draw(root / "mugs" / "a.jpg")
+    draw(root / "masks" / "mugs" / "a.png")
+    draw(root / "masks" / "more.png")
+    code, _, err = predict(script, root, "--out", out, "--checkpoint", checkpoint, "--fast", "--no-pictures")
+    assert code == 0 and "left out 1 mask in" in err
+    assert sorted(path.name for path in (out / "masks").rglob("*.png")) == ["a.png", "more.png"]
+
+
+def test_photos_and_outputs_that_go_meanwhile(script, checkpoint, tmp_path, monkeypatch):
+    root, out, decode = tmp_path / "photos", tmp_path / "out", decoding.decode
+    for name in ("a", "b"):
+        draw(root / f"{name}.png", size=(1100, 40))
+
+    def decode_once(path, **options):
+        found = decode(path, **options)
+        if path.stem == "b":
+            path.unlink()
+        return found
+
+    monkeypatch.setattr(decoding, "decode", decode_once)
+    flags = (root, "--out", out, "--checkpoint", checkpoint, "--fast", "--no-pictures")
+    code, _, err = predict(script, *flags)
+    assert code == 1 and "left out" in err and "b.png: no such file" in err and "1 masks" in err
+    (out / "made_of.json").unlink()
+    with pytest.raises(InputError, match="has vanished while it was written"):
+        manifest.say_done(out, "masks", 1)
 
 
 def test_masks_stay_while_their_photos_are_out_of_reach(script, checkpoint, tmp_path):

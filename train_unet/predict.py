@@ -53,7 +53,7 @@ def main(settings):
     for done, found in enumerate(compute.progress(written, folder, total=len(ahead), unit="photo"), 1):  # noqa: B007
         if JSON:
             print(json.dumps(found), flush=True)
-    print(f"{done} {folder}: {out / folder}", file=sys.stderr, flush=True)
+    manifest.say_done(out, folder, done)
     if EXPORT:
         print(f"export: {export.write(EXPORT, out, export.of_predictions(photos, out / 'masks'))}", file=sys.stderr)
     if REPORT:
