@@ -48,7 +48,8 @@ def read(path):
     except ImportError:
         raise InputError(f"{path} needs the package safetensors (pip install safetensors)") from None
     except Exception as error:  # torch raises half a dozen types for a file that is not a checkpoint
-        raise InputError(f"{path} is not a readable checkpoint: {first_line(error)[:160]}") from None
+        text = "not of tensors and plain values" if "weights_only" in str(error) else first_line(error)
+        raise InputError(f"{path} is not a readable checkpoint: {text[:160]}") from None
 
 
 @contextmanager

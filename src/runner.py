@@ -77,5 +77,6 @@ def _check(process, script, again):
     process.join()
     if process.exitcode:
         killed = f", which was killed by signal {-process.exitcode}" if process.exitcode < 0 else ""
-        print(f"stopped in {script}{killed}; {again} goes on from there", file=sys.stderr)
+        further = "" if process.exitcode == 2 else f"; {again} goes on from there"  # the stage has said what to do
+        print(f"stopped in {script}{killed}{further}", file=sys.stderr)
         sys.exit(process.exitcode if process.exitcode > 0 else 128 - process.exitcode)

@@ -67,7 +67,8 @@ def test_boxes_are_found_in_three_forms_for_trainval_alone(settings, photos, wri
     [
         ("nothing.txt", "", "no trainval photo of .* has a box"),
         ("train/cups/a.txt", "0 0.5 0.5 0.5", "line 1: expected 'class x y width height'"),
-        ("train/cups/a.txt", "0 nan 0.5 0.5 0.5", "has a box"),
+        ("train/cups/a.txt", "0 nan 0.5 0.5 0.5", r"none of the 1 box\(es\) of .*a.png lies in the photo"),
+        ("train/cups/a.txt", "0 40 30 20 20", "YOLO's are fractions of it"),
         ("train/cups/a.txt", "0 .1 .1 .9 .1 .9 .9 .1 .9", "line 1: expected 'class x y width height'"),
         ("train/cups/a.xml", "<annotation><object><bndbox></bndbox></object></annotation>", "a.xml"),
         ("train/cups/a.xml", "<annotation>", "a.xml"),

@@ -176,6 +176,14 @@ def test_voc_says_what_is_missing_or_damaged(settings, voc):
         data.load(settings)
 
 
+def test_a_voc_list_with_suffixes_and_photos_in_subfolders(settings, voc, capsys):
+    (voc / "ImageSets" / "Main" / "val.txt").write_text("2007_4.jpg\n")
+    photo(voc / "JPEGImages" / "more" / "b.jpg")
+    photos = data.load(settings)
+    assert [photos.names[i] for i in photos.test] == ["2007_4"]
+    assert "left out 1 photo in subfolders of" in capsys.readouterr().out
+
+
 def test_a_voc_list_that_only_tests_is_honoured(settings, voc):
     (voc / "ImageSets" / "Main" / "train.txt").unlink()
     photos = data.load(settings)
@@ -238,6 +246,10 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
     assert {path.parent.parent.name for path in script.runs_root.rglob("summary.json")} == {
         "train_ccam_pretrained", "ensemble_masks_quick", "train_on_ensemble_quick",
     }  # fmt: skip
+    for path in (run / "masks_crf").rglob("*.png"):  # the truth comes later
+        mask(root / "masks" / path.relative_to(run / "masks_crf"), masks.read(path))
+    code, out, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
+    assert code == 0 and out.count("not scored against today's ground truth") == 2, err
     photo(root / "cats" / "one more.jpg")
     code, _, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
     assert code == 2 and "have changed since" in err
@@ -266,13 +278,17 @@ def test_own_photos_get_the_members_that_they_allow(classes, background, quick, 
         (["train/a.png", "more/b.png"], "1 photo outside train/, test/ and val/ .more/b.png.*move them"),
         (["train/mug/a.png", "train/background/b.png"], "background is no class"),
         (["images/a.png", "annotations/trimaps/a.png"], "give the folder above it"),
+        (["images/train/a.png", "labels/", "more/b.png"], "1 photo outside images/ .more/b.png.*move"),
         (["a/1.png", "b/1.png", "masks/1.png"], "masks/1.png fits a/1 and b/1"),
     ],
 )
 def test_folders_that_would_be_misread(settings, tmp_path, paths, line):
     settings.data_root = tmp_path / "photos"
     for path in paths:
-        photo(settings.data_root / path)
+        if path.endswith("/"):
+            (settings.data_root / path).mkdir()
+        else:
+            photo(settings.data_root / path)
     with pytest.raises(InputError, match=line):
         data.load(settings)
 

@@ -47,6 +47,13 @@ def test_a_failure_ends_the_stages_beside_it(stage, tmp_path, capsys):
     assert not (tmp_path / "slow.txt").exists()
 
 
+def test_a_stage_that_says_what_to_do_is_not_spoken_for(stage, capsys):
+    with pytest.raises(SystemExit) as stop:
+        list(runner.run(stage("bad", "sys.exit(2)"), set()))
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and "stopped in" in err and "goes on" not in err
+
+
 def test_a_long_folder_for_temporary_files(stage, tmp_path, monkeypatch):
     """A fork server's socket would have too long a path there."""
     long = tmp_path / ("x" * 100)

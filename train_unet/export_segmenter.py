@@ -7,6 +7,7 @@ Writes: <out>/segmenter.onnx, segmenter.pt2 (torch.export), segmenter.json: what
 The masks are those of predict.py --fast up to 1024 pixels a side; segmenter.json names what that leaves out.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def main(settings):  # noqa: ARG001 - every script's main has it
         raise InputError("--run wants the run directory of a segmenter, such as runs/train_on_ensemble/seed0")
     out = Path(OUT).resolve()
     portable.write(Path(RUN) / "checkpoint.pt", out)
-    print(f"try: python {out / 'example.py'} PHOTO MASK.png")
+    print(f"try: {shlex.join(['python', str(out / 'example.py'), 'PHOTO', 'MASK.png'])}")
 
 
 if __name__ == "__main__":

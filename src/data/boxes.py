@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from src import InputError, check_choice, count_of, files, runs
-from src.data import layouts
 from src.data.decoding import upright_size
 
 SUPERVISIONS = ("labels", "boxes")
@@ -48,12 +47,14 @@ def boxes_of(settings, photos, supervision, for_oxford):
             some = _read_xml(path, photos.root, name, alone) or _read_yolo(path, photos.root, name)
         boxes = np.array(some or [], float).reshape(-1, 4).clip(0, 1)
         boxes = boxes[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
+        if some and not len(boxes):
+            raise InputError(f"none of the {len(some)} box(es) of {path} lies in the photo; YOLO's are fractions of it")
         if len(boxes):
             found[i] = boxes
     if not found:
         raise InputError(f"no trainval photo of {photos.root} has a box; see data/README.md")
     without = len(photos.trainval) - len(found)
-    settings.photos["boxes"] = layouts.digest([(i, boxes.tolist()) for i, boxes in found.items()])
+    settings.photos["boxes"] = files.digest_of([(i, boxes.tolist()) for i, boxes in found.items()])
     print(f"{count_of(found, 'photo')} with boxes, {without} with image-level labels alone", flush=True)
     return found
 

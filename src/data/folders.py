@@ -67,6 +67,7 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
     yolo = (root / "images").is_dir() and (root / "labels").is_dir() and not fits(root / "labels")
     home = root / "images" if yolo else root
     _check_folders(home)
+    _check_beside(root, {"images", *RESERVED} if yolo else None)
     given = [home / name for name in SPLITS if (home / name).is_dir()]
     found = {}
     for base in given or [home]:
@@ -117,6 +118,13 @@ def _check_folders(root):
             raise InputError(
                 f"{root}: {count_of(lost, 'photo')} outside train/, test/ and val/ ({few(lost)}); move them"
             )
+
+
+def _check_beside(root, expected):
+    """Refuse photos of a YOLO tree outside the folders that are expected to have some."""
+    lost = [path.relative_to(root) for path in sorted(photos_below(root))] if expected else []
+    if lost := [str(path) for path in lost if path.parts[0] not in expected]:
+        raise InputError(f"{root}: {count_of(lost, 'photo')} outside images/ ({few(lost)}); move them")
 
 
 def _masks_of(folder, names):

@@ -1,9 +1,11 @@
 """The Pascal VOC layout: JPEGImages, ImageSets, Annotations and SegmentationClass (Everingham et al., IJCV 2010)."""
 
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 from src import InputError, count_of, few, files
 from src.data.decoding import photos_by_stem
+from src.data.folders import photos_below
 from src.data.photos import Listing
 from src.data.splitting import splits_of
 
@@ -35,6 +37,8 @@ def listing(root, skip):
     if others:
         raise InputError(f"{root} has {few([path.name for path in (base, *others)])}; give one of them")
     there = photos_by_stem(base / "JPEGImages")
+    if nested := [path.name for path in photos_below(base / "JPEGImages") if path.parent != base / "JPEGImages"]:
+        print(f"left out {count_of(nested, 'photo')} in subfolders of {base / 'JPEGImages'}: {few(nested)}", flush=True)
     splits = _splits(base / "ImageSets", there) or splits_of(there)
     missing = [name for name in splits if name not in there]
     if missing:
@@ -65,8 +69,14 @@ def listing(root, skip):
 
 
 def _name(line, there):
-    """The name of a list's line, which may have spaces, and a number after it in a list of one class."""
-    return line if line in there else line.rpartition(" ")[0].strip() or line
+    """The name of a list's line, which may have spaces, a suffix, and a number after it in a list of one class."""
+    before = line.rpartition(" ")[0].strip() or line
+    for name in (line, before):
+        if name in there:
+            return name
+        if Path(name).stem in there and there[Path(name).stem].name == name:
+            return Path(name).stem
+    return before
 
 
 def _splits(folder, there):
