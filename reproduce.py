@@ -13,6 +13,7 @@ Writes: the stages' run directories, <runs-root>/tables_seed0.md, <runs-root>/sh
 import itertools
 import os
 import runpy
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -70,7 +71,7 @@ def constants_of(settings, experiment):
     return cli.override(runpy.run_path(path, run_name="constants"), flags).constants
 
 
-def run_all(settings, chain, expected=None):
+def run_all(settings, photos, chain, expected=None):
     """Run what is not finished, with one bar over all stages and a line for each that ends.
 
     `expected` are their seconds by name; those of the demo if they are not known, which only say how they compare.
@@ -102,7 +103,7 @@ def run_all(settings, chain, expected=None):
             bar.update(own)
         left = time_left(ahead, spent + known, cost + known)  # a short stage says little of the long ones
         bar.set_description_str(f"{number} of {len(chain)} stages{left}")
-        words = ", ".join(filter(None, [tables.stage_score(path), took]))
+        words = ", ".join(filter(None, [tables.stage_score(path, photos), took]))
         tqdm.write(f"[{number}/{len(chain)}] {name}: {words}{left}")
         if RESULTS:
             results.keep(RESULTS, settings.runs_root, settings.seed, list(of_names))
@@ -111,17 +112,17 @@ def run_all(settings, chain, expected=None):
 
 def time_left(ahead, spent, cost):
     """Expected time for the costs that lie ahead, if `cost` took `spent` seconds; empty if nothing is known or left."""
-    return f", {ahead * spent / cost / 60:.0f} min left" if cost and ahead else ""
+    return f", {ahead * spent / cost / 60:.0f} min left" if cost and ahead > 1e-6 else ""
 
 
-def stages(settings, chain):
+def stages(settings, photos, chain):
     """The stages as a Markdown table: state, score on test, minutes."""
     rows = []
     for experiment in chain:
         path = directory(settings, experiment)
         if runs.finished(path):
             minutes = f"{summary_of(path)['seconds'] / 60:.1f}"
-            rows.append([experiment.name, "finished", tables.stage_score(path), minutes])
+            rows.append([experiment.name, "finished", tables.stage_score(path, photos), minutes])
         else:
             rows.append([experiment.name, "unfinished" if path.exists() else "missing", "", ""])
     return tables.markdown(["stage", "state", "test", "min"], rows)
@@ -235,14 +236,15 @@ def say_result(settings, photos, chain):
     shown = index[sure.argsort(kind="stable")[: page.MOST]]
     learnt = f"{len(photos.trainval)} photos, {'their boxes' if SUPERVISION == 'boxes' else 'their labels'} and no mask"
     lead = f"Learnt from {learnt}: {settings.backbone}, {settings.image_size} px, seed {settings.seed}."
-    sections = {"Stages": stages(settings, chain), "Cost of each stage": costs(settings, photos, chain)}
+    sections = {"Stages": stages(settings, photos, chain), "Cost of each stage": costs(settings, photos, chain)}
     write_page(settings, photos, chain, shown, page.choice(shown, index, "the least certain"), columns, lead, sections)
-    print(f"next: python {runs.from_here('train_unet/predict.py')} NEW_PHOTOS --run {last}", flush=True)
+    words = ["python", runs.from_here("train_unet/predict.py"), "NEW_PHOTOS", "--run", str(last)]
+    print(f"next: {shlex.join(words)}", flush=True)
 
 
 def say_tables(settings, photos, chain, minutes):
     """Print the tables; write them, the sheet and the page."""
-    there = results.fitting(settings, OF_A_CHAIN, {e.name: constants_of(settings, e) for e in chain})
+    there = results.fitting(settings, photos, OF_A_CHAIN, {e.name: constants_of(settings, e) for e in chain})
     sections, words = sections_of(settings, photos, chain, there), caption(settings, photos)
     text = "\n".join(filter(None, ["" if ENSEMBLE_ONLY else words, *sections.values()]))
     path = Path(settings.runs_root) / f"tables_seed{settings.seed}.md"
@@ -254,8 +256,7 @@ def say_tables(settings, photos, chain, minutes):
         pictures.sheet(sheet, photos, index, columns_of(settings, chain, experiments.SHEET), ROWS)
         print(f"pictures: {sheet}", flush=True)
     published = [cell for table in experiments.PUBLISHED for cell in experiments.cells(table)]
-    beside = tables.beside_published(there, published)
-    sections["Tables"] += f"\n{beside}"
+    sections["Tables"] += f"\n{tables.beside_published(there, published)}"
     columns = columns_of(settings, chain, experiments.GALLERY)
     shown = pictures.spread(index, page.MOST)
     write_page(settings, photos, chain, shown, page.choice(shown, index, "evenly spread"), columns, words, sections)
@@ -273,7 +274,7 @@ def main(settings):
         raise InputError("--export is for own photos; predict.py --export takes any")
     if own and settings.runs_root == files.resolved(cli.ROOT / cli.RUNS_ROOT):  # those of other photos stay apart
         settings.runs_root = settings.runs_root / Path(settings.data_root).name
-    photos = data.load(settings)
+    photos = data.load(settings, background=layouts.has_scenes(Path(settings.data_root)))
     if TEST_ONLY:
         photos.only_test()  # says so now if there are none
     check_choice("supervision", SUPERVISION, SUPERVISIONS)
@@ -283,12 +284,12 @@ def main(settings):
         settings.passes, expected = settings.passes or cli.PASSES, None
         chain = experiments.chain(photos.has_truths(), ENSEMBLE_ONLY, ABLATIONS, SUPERVISION == "boxes")
     if LIST:
-        print(stages(settings, chain))
+        print(stages(settings, photos, chain))
         return
     if own:  # finished stages of other boxes are refused
         data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
     start = time.monotonic()
-    run_all(settings, chain, expected)
+    run_all(settings, photos, chain, expected)
     if own:
         say_result(settings, photos, chain)
         return

@@ -126,6 +126,11 @@ def digest(path):
     return f"{zlib.crc32(Path(path).read_bytes()):08x}"
 
 
+def digest_of(*what):
+    """What tells whether values that JSON can hold are the same as before."""
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
+
+
 def resolved(path):
     """An absolute path without links; where they lead in a circle it stays as it is."""
     return Path(os.path.realpath(os.path.expanduser(path)))

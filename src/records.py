@@ -23,6 +23,11 @@ def summary_of(path):
     return found
 
 
+def is_scored_against(summary, photos):
+    """Whether the scores of a summary.json, if it has any, are of the ground truth that there is today."""
+    return summary.get("truths", photos.digest_of_truths) == photos.digest_of_truths
+
+
 def config_of(path):
     """The same of config.json."""
     path = Path(path) / "config.json"

@@ -154,7 +154,7 @@ class Run:
         self.settings, self.variant = settings, variant
         self.stage = stage_name(settings.script, **variant)
         self.home = self.path = directory(settings, settings.script, **variant)
-        self.start = time.monotonic()
+        self.start, self.truths = time.monotonic(), None  # digest of the ground truths that it is scored against
         with distributed.main_process_first():
             if distributed.rank() == 0:
                 self._open()
@@ -275,12 +275,13 @@ class Run:
             if numbers:
                 self.log(f"{split}: " + ", ".join(f"{k} {v:.4f}" for k, v in numbers.items()))
         config = records.config_of(self.path)
+        scored = {} if self.truths is None else {"truths": self.truths}
         files.flush_all()  # summary.json says that all of it is there
         files.write_json(
             self.path / "summary.json",
             {"stage": self.stage, "seed": self.settings.seed, "seconds": seconds,
              "peak_memory_mb": peak and round(peak / 2**20), "precision": compute.precision(self.settings),
-             "commit": config["commit"], "device": config["device"], "metrics": scores},
+             "commit": config["commit"], "device": config["device"], **scored, "metrics": scores},
         )  # fmt: skip
         self._lock.release()
         sweep(self.path)

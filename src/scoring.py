@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from src import InputError, compute, count_of, distributed, few, metrics
+from src.agreement import AGAIN
 from src.postprocessing import masks
 from src.report import pictures
 
@@ -14,7 +15,8 @@ def confusions(photos, index, folder, pet_values=(1,)):
 
     Args:
         folder: holds <name>.png for each photo, at the photo's own size.
-        pet_values: values of a mask that count as pet; all others, an uncertain 255 too, count as background.
+        pet_values: values of a mask that count as pet; all others, an uncertain 255 too, count as background. Where
+            they are 1 alone, 255 is the pet in a mask of black and white.
 
     Raises:
         InputError: a mask or trimap is missing, unreadable, or of another size than its photo.
@@ -22,9 +24,11 @@ def confusions(photos, index, folder, pet_values=(1,)):
 
     def one(i):
         name = f"{photos.names[i]}.png"
-        mask, trimap = masks.read(Path(folder) / name), masks.read_trimap(photos, i)
+        path, trimap = Path(folder) / name, masks.read_trimap(photos, i)
+        mask = masks.read(path)
+        white = pet_values == (1,) and masks.is_white_on_black(path, mask)
         try:
-            return metrics.confusion(np.isin(mask, pet_values), trimap)
+            return metrics.confusion(np.isin(mask, masks.IGNORE if white else pet_values), trimap)
         except ValueError as error:
             raise InputError(f"{Path(folder) / name} and the trimap of that name: {error}") from None
 
@@ -55,6 +59,7 @@ def score(run, photos, folders):
         dict "test" and "trainval" for masks/, "test_<x>" and so on for masks_<x>/ -> metrics.summarise, and of test
         `by_class`. Empty without ground truth.
     """
+    run.truths = photos.digest_of_truths
     if not photos.has_truths():
         run.log("no ground truth here: masks are made but not scored")
     scores = {}
@@ -124,7 +129,10 @@ def agreement(photos, index, folder, other):
     """
 
     def one(i):
-        a, b = (masks.read(Path(where) / f"{photos.names[i]}.png") == 1 for where in (folder, other))
+        try:
+            a, b = (masks.read(Path(where) / f"{photos.names[i]}.png") == 1 for where in (folder, other))
+        except InputError as error:
+            raise InputError(f"{error}{AGAIN}") from None
         return (a & b).sum() / (a | b).sum() if (a | b).any() else 1.0
 
     with compute.threads() as pool:

@@ -1,5 +1,7 @@
 """reproduce.py: a line for each stage, the time left, the list; what is finished is not run again."""
 
+from types import SimpleNamespace
+
 import pytest
 
 import experiments
@@ -11,6 +13,7 @@ SCORES = {
     "evaluate_cam_cam_pretrained": {"test": {"pet_iou": 0.5}},
     "train_classifier_cat_dog": {"test": {"accuracy": 0.9}},
 }
+PHOTOS = SimpleNamespace(digest_of_truths="of today")
 CHAIN = [e for e in experiments.chain() if e.name in (*SCORES, "train_ccam_pretrained")]
 
 
@@ -36,7 +39,7 @@ def stages(monkeypatch, settings):
 
 
 def test_a_line_for_each_stage_with_score_and_time_left(settings, stages, capsys):
-    reproduce.run_all(settings, CHAIN)
+    reproduce.run_all(settings, PHOTOS, CHAIN)
     first, second, third = capsys.readouterr().out.splitlines()
     assert (
         stages
@@ -47,13 +50,13 @@ def test_a_line_for_each_stage_with_score_and_time_left(settings, stages, capsys
     assert first == f"[1/3] train_classifier_cat_dog: accuracy 90.0, 0.5 min, {left[0]:.0f} min left"
     assert second == f"[2/3] evaluate_cam_cam_pretrained: IoU 50.0, 0.5 min, {left[1]:.0f} min left"
     assert third == "[3/3] train_ccam_pretrained: 0.5 min"
-    reproduce.run_all(settings, CHAIN)
+    reproduce.run_all(settings, PHOTOS, CHAIN)
     assert len(stages) == 3 and capsys.readouterr().out.count("finished before") == 3
 
 
 def test_a_short_stage_does_not_upset_expected_seconds(settings, stages, capsys):
     """The first takes 30 s in place of 3: starting Python, which the long one does once as well."""
-    reproduce.run_all(settings, CHAIN, dict(zip([e.name for e in CHAIN], (3, 3, 600), strict=True)))
+    reproduce.run_all(settings, PHOTOS, CHAIN, dict(zip([e.name for e in CHAIN], (3, 3, 600), strict=True)))
     assert "accuracy 90.0, 0.5 min, 10 min left" in capsys.readouterr().out.splitlines()[0]
 
 
@@ -71,16 +74,16 @@ def test_finished_stages_that_would_come_out_otherwise_are_refused(settings, sta
     weights.write_text("weights")
     files.write_json(first / "summary.json", {})
     settings.weights = str(weights)
-    reproduce.run_all(settings, CHAIN)
+    reproduce.run_all(settings, PHOTOS, CHAIN)
     path = reproduce.directory(settings, CHAIN[2]) / "config.json"
     digests = {"weights": files.digest(weights), "first": files.digest(first / "summary.json")}
     config = files.read_json(path) | {"digests": digests, "upstreams": {"first": str(first)}}
     files.write_json(path, config)
-    reproduce.run_all(settings, CHAIN)
+    reproduce.run_all(settings, PHOTOS, CHAIN)
     spoil(config)
     files.write_json(path, config)
     with pytest.raises(InputError, match=line):
-        reproduce.run_all(settings, CHAIN)
+        reproduce.run_all(settings, PHOTOS, CHAIN)
 
 
 def test_an_upstream_of_an_upstream_made_anew_makes_the_rest_old(settings, tmp_path):
@@ -99,28 +102,28 @@ def test_an_upstream_of_an_upstream_made_anew_makes_the_rest_old(settings, tmp_p
 
 
 def test_means_leave_out_runs_of_other_settings(settings, stages, capsys):
-    reproduce.run_all(settings, CHAIN)
+    reproduce.run_all(settings, PHOTOS, CHAIN)
     settings.seed, settings.image_size = 1, 64
-    reproduce.run_all(settings, CHAIN)
-    there = results.fitting(settings, reproduce.OF_A_CHAIN, {})
+    reproduce.run_all(settings, PHOTOS, CHAIN)
+    there = results.fitting(settings, PHOTOS, reproduce.OF_A_CHAIN, {})
     assert len(there["seed1"]) == len(CHAIN) and not there["seed0"]
     assert capsys.readouterr().out.count("seed0 was made with --image-size 48, not 64; use another --runs-root") == 3
 
 
 def test_overwrite_starts_all_stages_anew(settings, stages):
-    reproduce.run_all(settings, CHAIN)
+    reproduce.run_all(settings, PHOTOS, CHAIN)
     mask = reproduce.directory(settings, CHAIN[2]) / "masks" / "a.png"
     mask.parent.mkdir()
     mask.touch()
     settings.overwrite = True
-    reproduce.run_all(settings, CHAIN)
+    reproduce.run_all(settings, PHOTOS, CHAIN)
     assert stages == 2 * [e.name for e in CHAIN] and not mask.exists()
 
 
 def test_the_list_says_what_is_there(settings, stages):
-    reproduce.run_all(settings, CHAIN[1:2])
+    reproduce.run_all(settings, PHOTOS, CHAIN[1:2])
     reproduce.directory(settings, CHAIN[2]).mkdir(parents=True)
-    rows = reproduce.stages(settings, CHAIN).strip().splitlines()[2:]
+    rows = reproduce.stages(settings, PHOTOS, CHAIN).strip().splitlines()[2:]
     assert rows == [
         "| train_classifier_cat_dog | missing |  |  |",
         "| evaluate_cam_cam_pretrained | finished | IoU 50.0 | 0.5 |",

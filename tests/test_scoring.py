@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from src import data, metrics, scoring
 from src.postprocessing import masks
@@ -54,6 +55,15 @@ def test_pet_values_of_other_tools(photos, tmp_path):
     white = write(tmp_path / "white", photos, photos.test, lambda trimap: 255 * perfect(trimap))
     assert metrics.summarise(scoring.confusions(photos, photos.test, white, (255,)))["pet_iou"] == 1
     assert metrics.summarise(scoring.confusions(photos, photos.test, white))["pet_iou"] == 0  # 255 is uncertain
+
+
+def test_white_is_the_pet_in_masks_of_black_and_white(photos, tmp_path):
+    both, folder = np.concatenate([photos.test, photos.trainval]), tmp_path / "white"
+    folder.mkdir()
+    for i in both:
+        Image.fromarray(255 * perfect(masks.read_trimap(photos, i))).save(folder / f"{photos.names[i]}.png")
+    assert metrics.summarise(scoring.confusions(photos, both, folder))["pet_iou"] == 1
+    assert metrics.summarise(scoring.confusions(photos, both, folder, (1, 2)))["pet_iou"] == 0
 
 
 def test_the_paired_interval_is_narrower_than_two_apart(photos):

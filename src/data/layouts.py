@@ -1,7 +1,5 @@
 """Opening a data root of any layout."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
@@ -83,9 +81,9 @@ def _load(settings, background, pixels):
     split = np.array([listing.splits[i] for i in rows])
     if pixels:
         labels = [[listing.splits[i], listing.species[i], listing.breeds[i]] for i in rows]
-        settings.photos["photos"] = digest(names, labels, sums)
+        settings.photos["photos"] = files.digest_of(names, labels, sums)
     if pixels and background:
-        settings.photos["background scenes"] = digest([path.name for path in scenes], scene_sums)
+        settings.photos["background scenes"] = files.digest_of([path.name for path in scenes], scene_sums)
     if "trainval" not in split:
         raise InputError(f"no trainval photo in {root}")
     species, species_names = _indices([listing.species[i] for i in rows], listing.species_names, len(scenes))
@@ -105,11 +103,6 @@ def _load(settings, background, pixels):
         truths=[listing.truths[i] for i in rows] + [None] * len(scenes),
         trimaps=listing.trimaps,
     )
-
-
-def digest(*what):
-    """What tells whether a value that JSON can hold is the same as before."""
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
 
 
 def _indices(keys, names, backgrounds):

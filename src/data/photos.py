@@ -1,12 +1,13 @@
 """The photos of a data root: names, labels, splits and pixels."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from src import InputError, few
+from src import InputError, few, files
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,12 @@ class PhotoSet:
     def with_truth(self, index):
         """Those of these photos that have a ground truth."""
         return np.array([i for i in index if self.truths[i]], np.int64)
+
+    @cached_property
+    def digest_of_truths(self):
+        """What tells whether any photo has another ground truth than before."""
+        of_names = {name: path for name, path in zip(self.names, self.truths, strict=True) if path}
+        return files.digest_of([[name, path.is_file() and files.digest(path)] for name, path in of_names.items()])
 
     def has_truths(self):
         """Whether any photo has a ground truth."""

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from src import compute, count_of, files, metrics
+from src.agreement import AGAIN
 from src.data.decoding import decode, upright_size
 from src.data.folders import class_of
 from src.postprocessing import masks
@@ -117,7 +118,7 @@ def curves(paths):
     """The columns of each metrics.csv below some run directories, as lines in a box of 100 x 40, for `write`."""
     found = []
     for path, file in ((p, f) for p in paths for f in sorted(p.rglob("metrics.csv"))):
-        rows = files.read_numbers(file)
+        rows = files.read_numbers(file, AGAIN)
         run = " ".join([path.parent.name, *file.parent.relative_to(path).parts])
         for name in [name for name in rows[0] if name not in ("epoch", "seconds")]:
             values = np.array([float(row[name]) for row in rows])

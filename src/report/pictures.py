@@ -1,9 +1,10 @@
 """Curves, previews and the sheet that compares all methods. Colours are Okabe and Ito's, told apart by everyone."""
 
-import matplotlib
+import os
 
-matplotlib.use("Agg")  # no window is ever opened
+os.environ["MPLBACKEND"] = "Agg"  # no window is ever opened, whatever the shell asks for
 
+import matplotlib  # noqa: E402
 import matplotlib.pyplot as plt  # noqa: E402
 import numpy as np  # noqa: E402
 from matplotlib import font_manager  # noqa: E402

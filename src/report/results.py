@@ -18,12 +18,13 @@ def of_runs(runs_root):
     return found
 
 
-def fitting(settings, names, constants):
+def fitting(settings, photos, names, constants):
     """The summaries of those finished runs, of any seed, that would come out the same today; a mean is of one thing.
 
     The others are named and left out.
 
     Args:
+        photos: data.PhotoSet whose ground truths they must have been scored against.
         names: settings that they must have been made with.
         constants: dict name of a run -> those that it must have, where they are known.
     """
@@ -33,6 +34,8 @@ def fitting(settings, names, constants):
             path = Path(settings.runs_root) / name / seed
             try:
                 agreement.must_agree(settings, path, records.config_of(path), names, constants.get(name))
+                if not records.is_scored_against(of_seed[name], photos):
+                    raise InputError(f"{path} was scored against other ground truth")
             except InputError as error:
                 print(f"left out of the tables: {error}", flush=True)
                 del of_seed[name]

@@ -32,10 +32,12 @@ def on_test(summaries, name, cell, figure="pet_iou"):
     return [scores[figure] for scores in scores_of(summaries, name, cell.score.format("test")).values()]
 
 
-def stage_score(path):
+def stage_score(path, photos):
     """What the run at this path has on test, in words, or nothing: "IoU 46.5, crf IoU 49.2"."""
-    words = []
-    for key, figures in records.summary_of(path)["metrics"].items():
+    summary, words = records.summary_of(path), []
+    if not records.is_scored_against(summary, photos):
+        return "not scored against today's ground truth: train_unet/score_masks.py does"
+    for key, figures in summary["metrics"].items():
         for name, word in (("pet_iou", "IoU"), ("accuracy", "accuracy")):
             if key.startswith("test") and name in figures:
                 words.append(f"{key[5:]} {word} {100 * figures[name]:.1f}".lstrip())
