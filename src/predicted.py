@@ -129,7 +129,9 @@ def _in_batches(photos, look, write, batch_size):
 
 def _results(futures):
     """What was written; nothing of a photo that has gone meanwhile."""
-    return [found for found in (future.result() for future in futures) if found is not None]
+    for future in futures:
+        if (found := future.result()) is not None:
+            yield found
 
 
 def _read(path, max_side=prediction.MAX_SIDE):
