@@ -1,5 +1,7 @@
 """What the scripts share. InputError is the one exception for what a user can put right."""
 
+import sys
+
 
 class InputError(Exception):
     """Bad input: its text is one line that says what is wrong and what to do. Scripts print it and exit with code 2."""
@@ -24,3 +26,14 @@ def first_line(error):
 def few(names, most=3):
     """The first names as text."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _say_interrupted(kind, error, trace, otherwise=sys.excepthook):
+    """Ctrl-C while a script still imports, before cli.run can say it: one line, and Python's own exit code."""
+    if issubclass(kind, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+    else:
+        otherwise(kind, error, trace)
+
+
+sys.excepthook = _say_interrupted

@@ -238,6 +238,12 @@ def test_a_lock_names_who_has_it_and_a_dead_ones_does_not_hold(holder):
     assert not path.exists()
 
 
+def test_ctrl_c_while_a_script_imports_is_one_line():
+    words = [sys.executable, "-c", "import src; raise KeyboardInterrupt"]
+    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert found.stderr == "interrupted\n" and found.returncode == -signal.SIGINT  # 130 in a shell
+
+
 @pytest.mark.parametrize(("kind", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_an_ended_training_says_so_and_leaves_nothing(script, kind, code):
     words = [*TINY, "--data-root", script.data_root, "--runs-root", script.runs_root, "--epochs", "100000"]
