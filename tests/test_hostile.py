@@ -235,8 +235,8 @@ BOXES = [
      '[{"image_id": 1, "bbox": [0, 0, -5, 1]}]}', "no trainval photo of"),
     ("labels/{}.txt", "0 0.5 0.5 x 0.1", "expected 'class x y width height'"),
     ("labels/{}.txt", "0 0.5", "expected 'class x y width height'"),
-    ("labels/{}.txt", "0 nan nan nan nan", "no trainval photo of"),
-    ("labels/{}.txt", "0 5 5 0.1 0.1", "no trainval photo of"),
+    ("labels/{}.txt", "0 nan nan nan nan", "lies in the photo"),
+    ("labels/{}.txt", "0 5 5 0.1 0.1", "lies in the photo"),
     ("Annotations/{}.xml", "<a><size><width>" + "9" * 400 + "</width><height>9</height></size><object><bndbox><xmin>1"
      "</xmin><ymin>1</ymin><xmax>5</xmax><ymax>5</ymax></bndbox></object></a>", "int too large|Exceeds the limit"),
 ]  # fmt: skip
