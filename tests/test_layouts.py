@@ -233,12 +233,15 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
         kind = "cats" if "cat" in path.name else "dogs"
         (root / kind).mkdir(parents=True, exist_ok=True)
         shutil.copy(path, root / kind)
+    photo(root / "background" / "lawn.jpg")
+    script.runs_root = tmp_path / "my runs"
     code, out, err = script("reproduce.py", "--quick", "--list", "--passes", "1")
     assert code == 0 and "trainings 1 times as long as usual (--passes), about" in out, err  # 12 photos want more
     code, out, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp", "--export", "voc")
     assert code == 0, err
     assert "photos to learn from" in out and "only your eyes" in out
     run = script.runs_root / "train_on_ensemble_quick" / "seed0"
+    assert f"NEW_PHOTOS --run '{run}'" in out
     assert len(list((run / "masks_crf").rglob("*.png"))) == 12 and (script.runs_root / "least_sure.png").exists()
     base = script.runs_root / "voc" / "VOCdevkit" / "VOC2012"
     assert len(list((base / "SegmentationClass").iterdir())) == 12 and "cats:" in (base / "labelmap.txt").read_text()
@@ -250,9 +253,12 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
         mask(root / "masks" / path.relative_to(run / "masks_crf"), masks.read(path))
     code, out, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
     assert code == 0 and out.count("not scored against today's ground truth") == 2, err
+    photo(root / "background" / "road.jpg")
+    code, _, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
+    assert code == 2 and "the background scenes of" in err and "have changed since" in err
     photo(root / "cats" / "one more.jpg")
     code, _, err = script("reproduce.py", "--quick", "--passes", "0.1", "--no-amp")
-    assert code == 2 and "have changed since" in err
+    assert code == 2 and "the photos of" in err
 
 
 @pytest.mark.parametrize(
