@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from src import InputError, compute, data, distributed
 from src.data import cache
 from src.models import classifiers, segmenters
-from src.postprocessing import masks
+from src.postprocessing import boxed, masks
 from src.report import pictures
 
 MOMENTUM, WEIGHT_DECAY = 0.9, 1e-4
+PROJECTION_WEIGHT = 0.5  # of projection_loss beside the cross-entropy
 
 
 def fit(run, model, optimizer, make_batches, loss_of, *, epochs, find_unused_parameters=False):
@@ -162,6 +163,27 @@ def classification_losses(logits, labels, count, *, label_smoothing=0.0):
     return {name: distributed.batch_mean(mean, len(labels), count) for name, mean in parts.items()}
 
 
+def projection_loss(probability, inside):
+    """How far the rows and columns of boxes are from having a pixel of the subject each.
+
+    The projection term of BoxInst (Tian, Shen, Wang and Chen, CVPR 2021): Dice of the highest probability of each row
+    and of the box's rows, the same of columns. Where a box touches the sides of a crop, the crop may have cut the
+    subject out of its rows (or columns), so they are left out.
+
+    Args:
+        probability: of the subject, this process's part (n, S, S) of a batch.
+        inside: bool (n, S, S), the photos' boxes; all False where there is none.
+    """
+    total, inside = 0, inside.float()
+    for axis in (2, 1):
+        found, wanted = (probability * inside).amax(axis), inside.amax(axis)
+        cut = torch.maximum(inside.select(axis, 0), inside.select(axis, -1)).amax(1)
+        whole = (1 - cut) * wanted.amax(1)
+        dice = 2 * (found * wanted).sum(1) / (found**2 + wanted**2).sum(1).clamp_min(1)
+        total = total + ((1 - dice) * whole).sum() / distributed.all_reduce(whole.sum()).clamp_min(1)
+    return total * distributed.world_size()
+
+
 def train_classifier(run, photos, model, labels, classes, *, epochs, batch_size, lr, head_lr, frozen_stages):
     """Fine-tune a classifier on image-level labels and save it.
 
@@ -203,7 +225,7 @@ def train_classifier(run, photos, model, labels, classes, *, epochs, batch_size,
     return scores
 
 
-def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size, lr, reading):
+def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size, lr, reading, boxes=None):
     """Train a segmenter on masks, save it and leave it in evaluation mode.
 
     Background photos, where loaded, train as empty masks.
@@ -213,17 +235,21 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
         segmenter: one of segmenters.SEGMENTERS, or smp:ARCHITECTURE:ENCODER.
         size: side in pixels of what it sees.
         reading: how masks are to be made with it, of postprocessing.finishing.reading.
+        boxes: dict photo's index -> its boxes (data.boxes), which the subject is to touch: `projection_loss`.
     """
     compute.seed_everything(run.settings.seed)
     model = compute.to_device(segmenters.initial(segmenter, run.settings))
     row_of, learn = cache.rows(photos), np.concatenate([photos.trainval, photos.background])
-    targets = cache.scratch(run, np.uint8, (len(learn), size, size))  # all 0 at first
+    targets = cache.scratch(run, np.uint8, (len(learn), 2 if boxes else 1, size, size))  # all 0 at first
     with compute.threads() as pool:
         number, count = distributed.local_rank()
         own = photos.trainval[number::count]
         read = compute.progress(pool.map(mask_of, own), "reading masks", total=len(own), leave=False)
         for i, target in zip(own, read, strict=True):
-            targets[row_of[i]] = target
+            targets[row_of[i], 0] = target
+            if boxes and i in boxes:
+                for window in boxed.windows(boxes[i], target.shape):
+                    targets[row_of[i], 1][window] = 1
     distributed.barrier()
 
     def loss_of(network, index, generator):
@@ -232,9 +258,13 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
         images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
         target = compute.to_device(targets[row_of[own]])
         images, target = data.augment(images, data.randomness(index, generator), target)
-        logits = network(compute.normalise(images)).float()
-        certain = distributed.all_reduce((target != masks.IGNORE).sum()).clamp_min(1) / distributed.world_size()
-        return {"loss": F.cross_entropy(logits, target, ignore_index=masks.IGNORE, reduction="sum") / certain}
+        logits, labels = network(compute.normalise(images)).float(), target[:, 0]
+        certain = distributed.all_reduce((labels != masks.IGNORE).sum()).clamp_min(1) / distributed.world_size()
+        loss = F.cross_entropy(logits, labels, ignore_index=masks.IGNORE, reduction="sum") / certain
+        if not boxes:
+            return {"loss": loss}
+        projection = projection_loss(logits.softmax(1)[:, 1], target[:, 1] > 0)
+        return {"loss": loss + PROJECTION_WEIGHT * projection, "projection": projection}
 
     make_batches = lambda g: data.batches(learn, batch_size, g)  # noqa: E731
     fit(run, model, adamw(model, lr=lr), make_batches, loss_of, epochs=epochs)

@@ -4,11 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from test_layouts import photo
 
 from conftest import TRAINVAL
-from src import InputError, data, metrics
+from src import InputError, data, metrics, training
 from src.postprocessing import boxed, finishing, masks
 
 BOX = (0.25, 0.1, 0.75, 0.9)  # of a photo of 40 x 30
@@ -152,6 +153,35 @@ def test_what_only_a_filled_box_would_have_is_uncertain(tmp_path):
             outside = np.ones(labels.shape, bool)
             outside[window] = False
             assert not labels[outside].any() and labels[16, 40] == 255  # near a side that the mask alone does not reach
+
+
+def test_the_projection_loss_asks_every_row_and_column_of_a_box_for_a_pixel():
+    inside = torch.zeros(1, 16, 16, dtype=torch.bool)
+    inside[0, 4:12, 4:12] = True
+    cross = torch.zeros(1, 16, 16)
+    cross[0, 8, 4:12] = cross[0, 4:12, 8] = 1
+    assert training.projection_loss(cross, inside) == 0, "one pixel in each row and column is enough"
+    bar = torch.zeros(1, 16, 16)
+    bar[0, 8, 4:12] = 1
+    bar.requires_grad_()
+    training.projection_loss(bar, inside).backward()
+    pulled = bar.grad[0] < 0
+    assert pulled[4:12, 4:12].any(1).sum() == 8 and not pulled[~inside[0]].any()
+
+
+def test_the_projection_loss_leaves_out_cut_boxes_and_photos_without_one():
+    none, cut = torch.zeros(1, 16, 16, dtype=torch.bool), torch.zeros(1, 16, 16, dtype=torch.bool)
+    assert training.projection_loss(torch.ones(1, 16, 16), none) == 0
+    cut[0, 4:12, :12] = True  # the subject may go on to the left, so rows may lack it; columns may not
+    found = torch.zeros(1, 16, 16)
+    found[0, 8, :12] = 1
+    assert training.projection_loss(found, cut) == 0
+    assert training.projection_loss(found.transpose(1, 2), cut) > 0
+    whole = torch.zeros(1, 16, 16, dtype=torch.bool)
+    whole[0, 4:12, 4:12] = True
+    alone = training.projection_loss(found * 0.5, whole)
+    both = training.projection_loss(torch.cat([found * 0.5, found]), torch.cat([whole, none]))
+    assert torch.isclose(alone, both), "a photo without a box changes nothing"
 
 
 def test_every_box_keeps_a_pixel():

@@ -16,7 +16,7 @@ from src.postprocessing import finishing, masks
 from src.postprocessing.crf import DenseCRF
 
 NAME = ""  # of an ablation, part of the run directory's name
-SUPERVISION = "labels"  # or boxes, of trainval: masks stay inside, and are unsure where only filling them adds
+SUPERVISION = "labels"  # or boxes, of trainval: masks stay inside, and the segmenter is to touch their sides
 MASKS = ""  # NAME of the ensemble_masks run to learn from
 SCENES = False  # the photos of background/ train, too, as empty masks
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchvision's or smp:Unet:resnet34
@@ -47,7 +47,7 @@ def main(settings):
         part = run.part(f"round{number}")
         networks.append(training.train_segmenter(
             part, photos, masks.from_folder(photos, source, side), segmenter=SEGMENTER, size=side, lr=LR,
-            reading=reading, batch_size=BATCH_SIZE, epochs=EPOCHS * (1 if number == ROUNDS else EARLY),
+            reading=reading, boxes=boxes, batch_size=BATCH_SIZE, epochs=EPOCHS * (1 if number == ROUNDS else EARLY),
         ))  # fmt: skip
         if number < ROUNDS:
             mean = segmenters.predictor(settings, photos, networks, side, scales=SCALES)

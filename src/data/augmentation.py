@@ -31,7 +31,7 @@ def augment(images, random, labels=None, *, smallest=0.6, brightness=0.2):
     Args:
         images: uint8 or float (N, 3, H, W), 0..255.
         random: float (N, 5) in [0, 1), of `randomness`.
-        labels: optional uint8 (N, H, W) masks, resampled to the nearest pixel.
+        labels: optional uint8 (N, K, H, W), K masks of each photo, resampled to the nearest pixel.
         smallest: smallest side of the crop as a fraction of the photo's; 1 only flips.
         brightness: photos are multiplied by 1 +- this.
 
@@ -52,8 +52,8 @@ def augment(images, random, labels=None, *, smallest=0.6, brightness=0.2):
         images = (images * light.view(-1, 1, 1, 1)).clamp(0, 255)
         if labels is None:
             return images
-        labels = F.grid_sample(labels[:, None].float(), grid, "nearest", "reflection", align_corners=False)
-    return images, labels[:, 0].long()
+        labels = F.grid_sample(labels.float(), grid, "nearest", "reflection", align_corners=False)
+    return images, labels.long()
 
 
 def training_images(photos, index, generator):
