@@ -12,7 +12,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
 import numpy as np
-import torch
 
 from src import cli, compute, data
 from src.data.decoding import decode
@@ -56,5 +55,4 @@ def main(settings):
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # the threads of the pool are the cores
     cli.run(main, globals())

@@ -49,9 +49,9 @@ def run(settings, photos, case, unseen):
     own = copy.copy(settings)
     own.runs_root, own.photos = root, {}
     own.data_root = data.select(settings.data_root, root / "photos.txt", reproduce.MAX_SIDE, root / "photos")
-    data.load(own)
+    known = data.load(own)
     reproduce.JOBS = JOBS
-    reproduce.run_all(own, experiments.with_upstreams([name for name, _ in SEGMENTERS.values()]))
+    reproduce.run_all(own, known, experiments.with_upstreams([name for name, _ in SEGMENTERS.values()]))
     return root
 
 

@@ -1,12 +1,15 @@
 """reproduce.py: a line for each stage, the time left, the list; what is finished is not run again."""
 
 from types import SimpleNamespace
+from unittest import mock
 
+import numpy as np
 import pytest
 
 import experiments
 import reproduce
-from src import InputError, agreement, files, runs
+from benchmarks import unseen
+from src import InputError, agreement, data, files, runs
 from src.report import results
 
 SCORES = {
@@ -140,3 +143,17 @@ def test_what_is_never_to_be_had_is_refused_before_any_stage(script, data_root):
     code, _, err = script("reproduce.py", "--test-only", "--skip-bad-photos")
     assert code == 2 and "--test-only" in err and "has no test photo" in err
     assert not list(script.runs_root.glob("*/seed0"))
+
+
+def test_a_chain_without_a_breed_trains_on_the_others_and_is_tested_on_it(settings, monkeypatch):
+    started = mock.create_autospec(reproduce.run_all)
+    monkeypatch.setattr(reproduce, "run_all", started)
+    photos = data.load(settings, pixels=False)
+    left_out = photos.breeds == 0
+    unseen.run(settings, photos, "breeds", left_out)
+    own, known, chain = started.call_args.args
+    assert sorted(known.names[i] for i in known.test) == sorted(
+        photos.names[i] for i in np.flatnonzero(left_out) if i in photos.test
+    )
+    assert len(known.trainval) == np.sum(~left_out[photos.trainval]) and own.runs_root.name == "unseen_breeds"
+    assert chain[-1].name == "train_on_ensemble_gt"
