@@ -14,7 +14,7 @@ from src import InputError, compute, distributed, files, locks
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What every script takes. One block for all, because the stages of a chain must agree on it.
+# What every script takes, one block for all: the stages of a chain must agree on seed, network, size and photos.
 DATA_ROOT = "data"  # folder of photos, in one of the layouts of data/README.md; data/sample is the drawn one
 LAYOUT = "auto"  # of the data root: auto (found by looking), oxford, voc or folders
 RUNS_ROOT = "runs"  # folder of the run directories

@@ -147,7 +147,7 @@ class Run:
 
     Holds config.json, log.txt, metrics.csv (a row an epoch), checkpoint.pt, masks/*.png, curves.png, preview.png and,
     last, summary.json: its presence means finished. A finished run is refused without --overwrite; an unfinished one
-    with the same constants goes on from its last epoch (`resume`), with others it is refused as well.
+    made of the same (settings, constants, photos, upstreams) goes on from its last epoch, otherwise it is refused too.
     """
 
     def __init__(self, settings, **variant):

@@ -1,4 +1,4 @@
-"""Average the maps of several methods, refine the mean by the dense CRF, and mark what remains uncertain.
+"""Turn the map of one method, or the mean of several, into masks by the dense CRF, and mark what remains uncertain.
 
 Run:    python train_ccam/ensemble_masks.py
 Reads:  the finished runs of MEMBERS

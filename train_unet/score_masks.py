@@ -16,7 +16,7 @@ from src import InputError, cli, data, files, metrics, scoring
 from src.report import tables
 
 MASKS = ("",)  # folders of masks; the others are compared with the first
-PET_VALUES = (1,)  # pixel values of the pet; all others count as background, an uncertain 255 too
+PET_VALUES = (1,)  # pixel values of the pet; all others are background; 1 is also the white of black and white
 WORST = 10  # photos to name
 JSON = ""  # file for the figures; empty: none
 

@@ -2,7 +2,7 @@
 
 Run:    python train_unet/train_on_ensemble.py
 Reads:  runs/ensemble_masks/seed0/masks_crf/ of trainval
-Writes: runs/train_on_ensemble/seed0/: checkpoint.pt, masks/, masks_crf/, grown masks_final/; round<n>/ of those before
+Writes: runs/train_on_ensemble/seed0/: checkpoint.pt, masks/, masks_crf/, grown masks_final/; round<n>/ of each round
 """
 
 import sys
@@ -31,7 +31,7 @@ IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 do not train t
 CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
 KEEP = 0.5  # where the CRF leaves less of the subject, the last masks are the network's own
-LEVEL = 0.3  # probability after the CRF over which a pixel of the last masks is subject
+LEVEL = 0.3  # probability over which a pixel of the last masks is subject, after KEEP
 DILATE = 0.008  # of the longer side: the trimaps' border counts as pet, and masks end inside it
 
 

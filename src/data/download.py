@@ -16,6 +16,7 @@ import torchvision
 from tqdm import tqdm
 
 from src import InputError, files, first_line, locks
+from src.data.oxford_pets import FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKGROUND_URL = "http://dags.stanford.edu/data/iccv09Data.tar.gz"  # Gould et al., ICCV 2009: 715 outdoor scenes
@@ -40,9 +41,9 @@ def prepare(root, background=False):
     """
     ours = files.resolved(ROOT / "data")
     if root == ours / "sample":
-        _once(root, "oxford-iiit-pet", _draw)
+        _once(root, FOLDER, _draw)
     elif root == ours:
-        _once(root, "oxford-iiit-pet", oxford_pets)
+        _once(root, FOLDER, oxford_pets)
         if background:
             _once(root, "background", backgrounds)
     if not root.is_dir():
@@ -74,29 +75,29 @@ def oxford_pets(root):
 
     The archives hold some photos that no list labels and stray .mat files; both are removed.
     """
-    part = root / "oxford-iiit-pet.part"
+    part = root / f"{FOLDER}.part"
     print(f"downloading Oxford-IIIT Pet (800 MB) into {root}", flush=True)
     try:
         for url, _ in torchvision.datasets.OxfordIIITPet._RESOURCES:  # torchvision's own download starts from byte 0
-            archive = part / "oxford-iiit-pet" / url.rsplit("/", 1)[-1]
+            archive = part / FOLDER / url.rsplit("/", 1)[-1]
             if not archive.exists():
                 _fetch(url, archive)
         torchvision.datasets.OxfordIIITPet(part, split="trainval", download=True)
     except (RuntimeError, *BROKEN) as error:
         # A half-unpacked folder would pass torchvision's check next time; the archives are verified anew.
         for folder in ("images", "annotations"):
-            shutil.rmtree(part / "oxford-iiit-pet" / folder, ignore_errors=True)
+            shutil.rmtree(part / FOLDER / folder, ignore_errors=True)
         raise InputError(
             f"Oxford-IIIT Pet was not downloaded ({first_line(error)}); run again, or unpack images.tar.gz and "
-            f"annotations.tar.gz into {root / 'oxford-iiit-pet'}"
+            f"annotations.tar.gz into {root / FOLDER}"
         ) from None
-    pets = part / "oxford-iiit-pet"
+    pets = part / FOLDER
     lists = [(pets / "annotations" / f"{split}.txt").read_text().split("\n") for split in ("trainval", "test")]
     labelled = {line.split()[0] for lines in lists for line in lines if line.strip()}
     for path in (pets / "images").iterdir():
         if path.suffix != ".jpg" or path.stem not in labelled:
             path.unlink()
-    os.replace(pets, root / "oxford-iiit-pet")
+    os.replace(pets, root / FOLDER)
     shutil.rmtree(part)
 
 

@@ -49,7 +49,7 @@ def _select(root, photos, wanted, made_of, max_side, target):
             text = f"{few(changed)} of {root} changed since {target} was made"
             raise InputError(f"{text}; delete it, or use another --runs-root")
         return
-    pets = download.prepare(Path(root), background=True) / "oxford-iiit-pet"
+    pets = download.prepare(Path(root), background=True) / oxford_pets.FOLDER
     rows = [
         row for split in ("trainval", "test") for row in oxford_pets.read_list(pets / "annotations" / f"{split}.txt")
     ]
@@ -60,7 +60,7 @@ def _select(root, photos, wanted, made_of, max_side, target):
         raise InputError(f"{pets} lacks {count_of(missing, 'photo')} of {photos}: {few(missing)}")
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
-    images, annotations = (part / "oxford-iiit-pet" / folder for folder in ("images", "annotations"))
+    images, annotations = (part / oxford_pets.FOLDER / folder for folder in ("images", "annotations"))
     for folder in (images, annotations / "trimaps", part / "background"):
         folder.mkdir(parents=True)
     jobs = [(paths[name], images / f"{name}.png", Image.Resampling.BICUBIC) for name in wanted]
@@ -85,7 +85,7 @@ def _select(root, photos, wanted, made_of, max_side, target):
 
 def _sources(root, wanted):
     """dict path below the root -> path of those photos and trimaps of a list that are there."""
-    pets = Path(root) / "oxford-iiit-pet"
+    pets = Path(root) / oxford_pets.FOLDER
     paths = photos_by_stem(pets / "images") if (pets / "images").is_dir() else {}
     found = [path for name in wanted for path in (paths.get(name), pets / "annotations" / "trimaps" / f"{name}.png")]
     return {path.relative_to(root).as_posix(): path for path in found if path and path.is_file()}

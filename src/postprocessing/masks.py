@@ -12,7 +12,7 @@ from src import InputError, compute, data, distributed, few, files, metrics
 from src.data.decoding import FORMATS, decode, in_words, upright, upright_size
 from src.postprocessing import boxed, finishing
 
-IGNORE = 255  # value of uncertain pixels in a mask; training leaves them out, scores and pictures count background
+IGNORE = 255  # uncertain pixels of a mask: training leaves them out, scores count background, pictures show grey
 LABELS = {0: "background", 1: "pet", IGNORE: "uncertain"}
 TRIMAP = {metrics.PET: "pet", metrics.BACKGROUND: "background", metrics.BORDER: "border"}
 PALETTE = {0: (0, 0, 0), 1: (230, 159, 0), IGNORE: (150, 150, 150)}  # Okabe and Ito's orange tells pets for everyone

@@ -8,7 +8,7 @@ import numpy as np
 from src import records
 
 READINGS = ("pet_iou", "pet_iou_border_ignored")
-SPLITS = "trainval", "border ignored", "test", "border ignored"
+COLUMNS = "trainval", "border ignored", "test", "border ignored"
 FIGURES = {
     "IoU": "pet_iou", "Dice": "pet_dice", "IoU, border ignored": "pet_iou_border_ignored",
     "dataset IoU": "dataset_iou", "two-class mIoU": "miou",
@@ -132,10 +132,10 @@ def steps(summaries, title, cells, ratio):
     text, above, below = ratio
     ratios = {seed: found[above][seed] / found[below][seed] for seed in found[above].keys() & found[below].keys()}
     rows = [_seeds_row(row, seeds) for row, seeds in found.items() if seeds]
-    return markdown([title, *SPLITS, "seeds"], [*rows, _seeds_row(text, ratios, digits=3)])
+    return markdown([title, *COLUMNS, "seeds"], [*rows, _seeds_row(text, ratios, digits=3)])
 
 
-def changes(summaries, title, cells, compared_with, columns=SPLITS, read=both_splits):
+def changes(summaries, title, cells, compared_with, columns=COLUMNS, read=both_splits):
     """Ablations, cells = [(run's name, cell)], that were run, beside the rows of `compared_with` that they change.
 
     Args:
