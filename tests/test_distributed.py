@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT, TINY
-from src import InputError, distributed
+from src import InputError, distributed, training
 
 reason = "two processes want two GPUs, or none: CUDA_VISIBLE_DEVICES= hides them"
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason=reason)
@@ -144,6 +144,17 @@ def test_parts_of_a_mean_average_to_the_mean(monkeypatch):
     assert float(sum(parts) / 2) == pytest.approx(float(values.mean()))
     with pytest.raises(InputError, match="a batch of 1 photo cannot be shared by 2 processes"):
         distributed.check_batch(values[:1])
+
+
+def test_projection_losses_of_parts_average_to_that_of_the_batch(monkeypatch):
+    inside = torch.zeros(5, 16, 16, dtype=torch.bool)
+    inside[:, 2:9, 3:12] = True
+    probability = torch.rand(5, 16, 16, generator=torch.Generator().manual_seed(0))
+    whole = training.projection_loss(probability, inside)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "all_reduce", lambda count: torch.full_like(count, 5))
+    parts = [training.projection_loss(probability[k::2], inside[k::2]) for k in range(2)]
+    assert float(sum(parts) / 2) == pytest.approx(float(whole)) and whole > 0
 
 
 def test_when_one_process_is_killed_all_end(script, tmp_path):
