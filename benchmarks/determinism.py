@@ -1,8 +1,8 @@
 """What is the same byte for byte, and how far apart is the rest? A short chain, run again and run otherwise.
 
 Run:    python benchmarks/determinism.py
-Prints: a row a change: whether checkpoints and masks are those of the first run, the largest difference of a weight
-        beside the network's largest weight, and how many pixels of the masks differ
+Prints: a row a change: whether checkpoints and masks are those of the first run, the largest difference of a number
+        in a checkpoint beside its largest, and how many pixels of the masks differ
 """
 
 import os
@@ -65,7 +65,7 @@ def chain(drawn, root, flags, env, words):
 
 
 def beside(one, two):
-    """How many files are the same, how many there are, the largest gap of a weight, the share of pixels that differ."""
+    """How many files are the same, of how many, the largest gap in a checkpoint, the share of pixels that differ."""
     same, count, farthest, pixels, differ = 0, 0, 0.0, 0, 0
     for path in sorted(p for pattern in ("checkpoint.pt", "*.png") for p in one.glob(f"*/seed*/**/{pattern}")):
         other = next(two.glob(f"{path.relative_to(one).parts[0]}/seed*")) / Path(*path.relative_to(one).parts[2:])

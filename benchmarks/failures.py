@@ -25,7 +25,7 @@ STEPS = {
     "bound": "train_on_ensemble_gt/seed{}/masks",
 }
 FAILED = 0.5  # IoU under which a mask has failed
-CAUSES = ("no truth", "the dCRF", "the first masks", "the segmenter", "hard for the bound, too")
+CAUSES = ("no truth", "the dCRF", "the growth", "the first masks", "the segmenter", "hard for the bound, too")
 
 
 def cause_of(iou, pet):
@@ -39,7 +39,7 @@ def cause_of(iou, pet):
     if iou["bound"] < FAILED:
         return "hard for the bound, too"
     if iou["segmenter"] >= FAILED:
-        return "the dCRF"
+        return "the dCRF" if iou["+ dCRF"] < FAILED else "the growth"
     return "the first masks" if iou["first masks"] < FAILED else "the segmenter"
 
 

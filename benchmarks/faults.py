@@ -168,7 +168,7 @@ def twice_at_once(drawn, folder):
     root = folder / "twice"
     words = [*CCAM[:1], "--epochs", "3000", "--data-root", drawn, "--runs-root", root, *TINY]
     first = kills.start(words, root)
-    while not (root / "train_ccam_pretrained" / "seed0" / "metrics.csv").exists():
+    while first.poll() is None and not (root / "train_ccam_pretrained" / "seed0" / "metrics.csv").exists():
         time.sleep(0.1)
     code, lines = run(words, root)
     alive = first.poll() is None
@@ -184,7 +184,7 @@ def twice_at_once(drawn, folder):
 
 
 def without_memory(drawn, folder):
-    """A batch that does not fit: 6 GB of address space for 64 photos of 2048 px a step."""
+    """A batch that does not fit: 6 GB of address space for a step of all 12 photos at 2048 px."""
     root = folder / "memory"
     words = ["train_classifier/train_classifier_37_class.py", "--data-root", drawn, "--runs-root", root, *TINY[:4],
              "--image-size", "2048", "--batch-size", "64", "--epochs", "1", "--no-amp"]  # fmt: skip

@@ -75,7 +75,8 @@ def main(settings):
             multiply(photos, copies, root)
             runs = Path(folder) / f"runs{copies}"
             shared = ["--data-root", root, "--runs-root", runs, "--image-size", SIDE,
-                      "--backbone", settings.backbone, "--weights", settings.weights]  # fmt: skip
+                      "--backbone", settings.backbone, "--weights", settings.weights,
+                      "--amp" if settings.amp else "--no-amp"]  # fmt: skip
             columns[copies] = []
             for stage in STAGES:
                 script, *flags = stage.format(data=root, runs=runs).split()

@@ -43,6 +43,8 @@ def test_a_short_run_makes_such_a_file(script, settings):
     assert code == 0, err
     assert re.search(r"held_out: accuracy 0\.\d+", out)
     path = script.runs_root / "pretrain_on_drawings" / "seed0" / "checkpoint.pt"
+    assert re.search(rf"next: python .*train_classifier_cat_dog.py --weights {re.escape(str(path))} ", out)
+    assert out.count("--weights") == 1
     ours, theirs = checkpoints.read(path), checkpoints.read(FILE)
     assert {k: (v.shape, v.dtype) for k, v in ours["state"].items()} == {
         k: (v.shape, v.dtype) for k, v in theirs["state"].items()

@@ -58,7 +58,7 @@ def main(settings):
     rates = {"accuracy": found == truth, "pet_or_not": (found < pets) == (truth < pets), "cat_or_dog": same_species}
     scores = {"held_out": {name: float(right.mean()) for name, right in rates.items()}}
     run.save(classifiers.checkpoint(model.half(), settings, sample.PRETEXT_KINDS))
-    run.finish(scores, "train_classifier/train_classifier_cat_dog.py")
+    run.finish(scores, "train_classifier/train_classifier_cat_dog.py", weights=str(run.path / "checkpoint.pt"))
 
 
 if __name__ == "__main__":
