@@ -173,6 +173,9 @@ def projection_loss(probability, inside):
     Args:
         probability: of the subject, this process's part (n, S, S) of a batch.
         inside: bool (n, S, S), the photos' boxes; all False where there is none.
+
+    Returns:
+        scalar in [0, 2], a mean over the photos whose boxes are whole; averaged over processes, that of the batch.
     """
     total, inside = 0, inside.float()
     for axis in (2, 1):

@@ -19,7 +19,7 @@ class Recipe:
         refine: crf.DenseCRF, or None for no dense CRF.
         dilation: of `dilate`, 0 for none; the last step.
         keep: share of the subject that the dense CRF must leave; where it leaves less, it is not believed.
-                level: probability over which a pixel is subject, after `keep`.
+        level: probability over which a pixel is subject, after `keep`.
     """
 
     refine: crf.DenseCRF | None = None

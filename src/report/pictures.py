@@ -129,7 +129,7 @@ def sheet(path, photos, index, columns, rows=8):
     """A row a photo, a column a folder of masks, and the ground truth; IoU (border = pet) under each mask.
 
     Args:
-                path: of the figure, a PNG or another of SUFFIXES.
+        path: of the figure, a PNG or another of SUFFIXES.
         columns: list of (title, folder of masks).
         rows: number of photos, spread over `index`.
     """
