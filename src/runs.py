@@ -65,7 +65,7 @@ def from_here(script):
 
 
 def arguments(settings, **variant):
-    """Flags of a stage: its variant, then every shared setting that is not the default (but not --overwrite)."""
+    """Flags of a stage: its variant, then every other shared setting that is not the default (but not --overwrite)."""
     words = []
     for name, value in variant.items():
         words += [f"--{name}", value] if value else []
@@ -73,7 +73,7 @@ def arguments(settings, **variant):
         value = getattr(settings, name.lower())
         if name in ("DATA_ROOT", "RUNS_ROOT"):
             default = files.resolved(cli.ROOT / default)
-        if value != default and name != "OVERWRITE":
+        if value != default and name != "OVERWRITE" and name.lower() not in variant:
             flag = name.lower().replace("_", "-")
             words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(default, bool) else [f"--{flag}", str(value)]
     return words

@@ -38,7 +38,7 @@ def test_a_changed_file_is_refused(tmp_path):
 
 def test_a_short_run_makes_such_a_file(script, settings):
     small = ["--drawings", "32", "--held-out", "16", "--size", "32", "--epochs", "1", "--batch-size", "16"]
-    shared = ["--runs-root", script.runs_root, "--image-size", "48"]
+    shared = ["--runs-root", script.runs_root, "--image-size", "48", "--weights", "random"]
     code, out, err = script("train_classifier/pretrain_on_drawings.py", *small, *shared, tiny=False)
     assert code == 0, err
     assert re.search(r"held_out: accuracy 0\.\d+", out)
