@@ -25,7 +25,7 @@ def confusions(photos, index, folder, pet_values=(1,)):
     def one(i):
         name = f"{photos.names[i]}.png"
         path, trimap = Path(folder) / name, masks.read_trimap(photos, i)
-        mask = masks.read(path)
+        mask = masks.read(path, monochrome=pet_values == (1,))
         white = pet_values == (1,) and masks.is_white_on_black(path, mask)
         try:
             return metrics.confusion(np.isin(mask, masks.IGNORE if white else pet_values), trimap)
@@ -130,7 +130,7 @@ def agreement(photos, index, folder, other):
 
     def one(i):
         try:
-            a, b = (masks.read(Path(where) / f"{photos.names[i]}.png") == 1 for where in (folder, other))
+            a, b = (masks.read_made(Path(where) / f"{photos.names[i]}.png") == 1 for where in (folder, other))
         except InputError as error:
             raise InputError(f"{error}{AGAIN}") from None
         return (a & b).sum() / (a | b).sum() if (a | b).any() else 1.0

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from src import data, metrics, scoring
 from src.postprocessing import masks
@@ -64,6 +64,29 @@ def test_white_is_the_pet_in_masks_of_black_and_white(photos, tmp_path):
         Image.fromarray(255 * perfect(masks.read_trimap(photos, i))).save(folder / f"{photos.names[i]}.png")
     assert metrics.summarise(scoring.confusions(photos, both, folder))["pet_iou"] == 1
     assert metrics.summarise(scoring.confusions(photos, both, folder, (1, 2)))["pet_iou"] == 0
+
+
+def test_soft_edges_and_a_palette_with_white_first_are_scored_as_they_were_meant(photos, tmp_path):
+    for name in ("soft", "palette"):
+        (tmp_path / name).mkdir()
+    for i in photos.test:
+        pet = perfect(masks.read_trimap(photos, i))
+        soft = Image.fromarray(255 * pet).filter(ImageFilter.GaussianBlur(1))
+        soft.save(tmp_path / "soft" / f"{photos.names[i]}.png")
+        image = Image.fromarray(1 - pet)
+        image.putpalette([255, 255, 255, 0, 0, 0] + [0] * 762)  # white, the pet, is index 0
+        image.save(tmp_path / "palette" / f"{photos.names[i]}.png")
+    assert metrics.summarise(scoring.confusions(photos, photos.test, tmp_path / "palette"))["pet_iou"] == 1
+    assert metrics.summarise(scoring.confusions(photos, photos.test, tmp_path / "soft"))["pet_iou"] > 0.95
+
+
+def test_a_mask_that_was_corrected_in_black_and_white_agrees_with_itself(photos, tmp_path):
+    i = photos.test[0]
+    pet = perfect(masks.read_trimap(photos, i))
+    masks.save(tmp_path / "made" / f"{photos.names[i]}.png", pet)
+    (tmp_path / "corrected").mkdir()
+    Image.fromarray(255 * pet).save(tmp_path / "corrected" / f"{photos.names[i]}.png")
+    assert scoring.agreement(photos, [i], tmp_path / "made", tmp_path / "corrected").tolist() == [1.0]
 
 
 def test_the_paired_interval_is_narrower_than_two_apart(photos):

@@ -120,12 +120,15 @@ def _check_channels(path, image):
 def _is_soft(values):
     """Whether greys (H, W) are black and white with blurred edges, and not classes with unsure pixels of 255.
 
-    Edges have few pixels beside the white ones, and levels that are too high or too many for classes.
+    Edges have levels that are too high or too many for classes. They also have fewer pixels than what is white, or, of
+    thin subjects, pixels that differ from their neighbours, where classes and numbered objects lie in patches.
     """
-    between = values[(values > 0) & (values < IGNORE)]
-    if values.dtype != np.uint8 or not 0 < len(between) < np.sum(values == IGNORE):
+    grey = (values > 0) & (values < IGNORE)
+    levels = np.unique(values[grey])
+    if values.dtype != np.uint8 or not len(levels) or (levels[-1] <= 127 and len(levels) <= MOST_CLASSES):
         return False
-    return bool(between.max() > 127 or len(np.unique(between)) > MOST_CLASSES)
+    alike = (values[:-1, :-1] == values[1:, :-1]) & (values[:-1, :-1] == values[:-1, 1:])
+    return bool(grey.sum() < np.sum(values == IGNORE) or np.sum(alike & grey[:-1, :-1]) < grey.sum() / 2)
 
 
 def read_trimap(photos, i, size=None):

@@ -37,7 +37,7 @@ def cards(photos, index, folders, sure):
 
     def one(i, certainty):
         trimap = masks.read_trimap(photos, i) if photos.truths[i] else None
-        found = [masks.read(folder / f"{photos.names[i]}.png") for folder in folders]
+        found = [masks.read_made(folder / f"{photos.names[i]}.png") for folder in folders]
         kind = photos.breed_names[photos.breeds[i]] if photos.breeds[i] >= 0 else ""
         return _card(photos.paths[i], photos.names[i], kind, found, certainty, trimap)
 

@@ -145,7 +145,7 @@ def sheet(path, photos, index, columns, rows=8):
         _show(axis, row, 0, photo, _printable(photos.names[i]), fontsize=7)
         trimap = masks.read_trimap(photos, i) if photos.truths[i] else None
         for place, (_, folder) in enumerate(columns, 1):
-            labels = masks.read(folder / f"{photos.names[i]}.png")
+            labels = masks.read_made(folder / f"{photos.names[i]}.png")
             iou = None if trimap is None else metrics.per_photo_iou(metrics.confusion(labels == 1, trimap)[None])[0]
             text = "" if iou is None else f"IoU {100 * iou:.0f} %"
             _show(axis, row, place, overlay(photo, _at(photo, labels)), text, fontsize=9)
