@@ -203,7 +203,7 @@ def _label_names(classes):
 def _save_jpeg(photo, path):
     """Copy a photo that every reader sees alike; others, turned by EXIF too, become an upright JPEG of RGB."""
     with Image.open(photo, formats=decoding.FORMATS) as image:
-        plain = image.format == "JPEG" and image.mode == "RGB" and image.getexif().get(decoding.ORIENTATION, 1) == 1
+        plain = image.format == "JPEG" and image.mode == "RGB" and decoding.orientation(image) in (None, 1)
     if plain:
         shutil.copyfile(photo, path)
     elif max(image.size) > decoding.JPEG_SIDE:

@@ -136,6 +136,7 @@ def test_an_export_is_replaced_only_as_a_whole(made, kind):
         (["train/a", "test/b"], ["subject", "subject"]),
         (["train/cup/a", "test/pot/x/b"], ["cup", "pot"]),
         (["train/cup/a", "pot/b"], ["cup", "pot"]),
+        (["images/train/a", "images/test/b"], ["subject", "subject"]),
     ],
 )
 def test_a_class_for_each_photo_or_none(names, categories):
@@ -168,6 +169,13 @@ def test_uncertain_pixels_and_photos_without_a_class(settings, tmp_path):
     assert (found.annToMask(found.anns[1]) == (labels == 1)).all()
     ((_, mask),) = VOCSegmentation(export.write("voc", tmp_path, items), image_set="train")
     assert (np.array(mask) == labels).all()
+
+
+def test_a_jpeg_with_dots_per_inch_and_a_damaged_exif_block_is_exported(tmp_path):
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=b"Exif\0\0garbage", dpi=(72, 72))
+    masks.save(tmp_path / "a.png", np.ones((20, 30), np.uint8))
+    item = export.Item("a.jpg", tmp_path / "a.jpg", tmp_path / "a.png", "subject")
+    assert len(list(export.write("voc", tmp_path, [item]).rglob("a.jpg"))) == 1
 
 
 def test_predict_exports_what_was_done_before_too(script, tmp_path):

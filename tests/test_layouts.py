@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import experiments
 from src import InputError, data, metrics
@@ -351,6 +351,39 @@ def test_greys_with_soft_edges_are_cut_in_the_middle(settings, tmp_path, levels)
     assert (masks.read_trimap(data.load(settings), 0) == metrics.BORDER).sum() == 3
 
 
+@pytest.mark.parametrize("height", [4, 20])
+def test_greys_of_thin_blurred_subjects_and_numbered_objects(settings, tmp_path, height):
+    settings.data_root = root = tmp_path / "photos"
+    photo(root / "a.png")
+    (root / "masks").mkdir()
+    bar = np.zeros((30, 40), np.uint8)
+    bar[5 : 5 + height, 8:] = 255
+    soft = Image.fromarray(bar).filter(ImageFilter.GaussianBlur(2))  # the thin one is nowhere white
+    soft.save(root / "masks" / "a.png")
+    trimap = masks.read_trimap(data.load(settings), 0)
+    assert ((trimap == metrics.PET) == (np.array(soft) > 127)).all() and metrics.BORDER not in trimap
+    numbers = np.kron(np.arange(1, 200)[:48].reshape(6, 8) * 4, np.ones((5, 5))).astype(np.uint8)
+    numbers[:2] = 0
+    Image.fromarray(numbers).save(root / "masks" / "a.png")
+    assert ((masks.read_trimap(data.load(settings), 0) == metrics.PET) == (numbers > 0)).all()
+
+
+def test_twelve_bits_in_sixteen_are_not_black(tmp_path):
+    for most in (255, 4095, 65535):
+        Image.fromarray(np.linspace(0, most, 1200).reshape(30, 40).astype(np.uint16)).save(tmp_path / "a.png")
+        found = decoding.decode(tmp_path / "a.png")
+        assert found.min() == 0 and found.max() == 255 and abs(found.mean() - 127) < 1
+
+
+def test_outputs_among_the_photos_are_no_ground_truth(settings, tmp_path):
+    settings.data_root = root = tmp_path / "photos"
+    photo(root / "a.png")
+    photo(root / "masks" / "a.png")
+    (root / "made_of.json").write_text("{}")
+    with pytest.raises(InputError, match="also holds what predict.py wrote; move that into a folder of its own"):
+        data.load(settings)
+
+
 def test_a_mask_of_colours_is_refused_before_anything_is_trained(settings, tmp_path):
     settings.data_root = root = tmp_path / "photos"
     photo(root / "a.png")
@@ -373,6 +406,7 @@ def test_a_tiff_that_lies_on_a_side(tmp_path):
     image.save(tmp_path / "b.tif", tiffinfo={700: b'<x tiff:Orientation="6"/>'})  # XMP alone says so
     for name in ("a.tif", "b.tif"):
         assert decoding.upright_size(tmp_path / name) == decoding.decode(tmp_path / name).shape[1::-1] == (60, 40)
+        assert decoding.upright(Image.open(tmp_path / name)).size == (60, 40)  # as a notebook has it, not yet loaded
 
 
 def test_a_float_tiff_with_pixels_that_are_no_number(tmp_path):

@@ -22,6 +22,7 @@ TURNS = {  # by its value
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+DEPTHS = (255, 1023, 4095, 16383, 65535)  # highest values of 8, 10, 12, 14 and 16 bits
 JPEG_SIDE = 65500  # pixels; a JPEG cannot be longer
 MIN_SIDE = 8  # pixels; a photo narrower than this shows nothing that could be segmented
 # Not photos; EPS would run Ghostscript on whatever the file holds, the others only have stubs or need other programs.
@@ -71,7 +72,6 @@ def decode(path, size=None, max_side=None):
                 raise InputError(f"{path}: {image.width} x {image.height} pixels is too small")
             if max_side:
                 image.draft("RGB", (max_side, max_side))
-            image.load()  # NumPy would swallow what goes wrong here
             image = as_rgb(upright(image))
             if max_side:
                 image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR)
@@ -101,7 +101,7 @@ def upright_size(path):
         with Image.open(path, formats=FORMATS) as image:
             # orientations that lie on a side; a TIFF's own tag has turned its size already
             turned = ORIENTATION in getattr(image, "tag_v2", ())
-            lies = _orientation(image) in (5, 6, 7, 8)
+            lies = orientation(image) in (5, 6, 7, 8)
             return image.size[::-1] if lies and not turned else image.size
     except Exception as error:
         raise InputError(f"{path}: {_advice(path) or in_words(error)}") from None
@@ -112,11 +112,12 @@ def upright(image):
 
     ImageOps.exif_transpose writes the other tags anew, too, and fails where one of them is odd.
     """
-    turn = TURNS.get(_orientation(image))
+    image.load()  # Pillow turns a TIFF here, and drops its tag; and NumPy would swallow what goes wrong
+    turn = TURNS.get(orientation(image))
     return image if turn is None else image.transpose(turn)
 
 
-def _orientation(image):
+def orientation(image):
     """How EXIF says that an image lies; None without it, or where its block is damaged."""
     try:
         return image.getexif().get(ORIENTATION)
@@ -136,9 +137,14 @@ def in_words(error):
 
 
 def as_rgb(image):
-    """An image of any mode as RGB. Pillow would cut greys of more than 8 bits off at 255; they are scaled."""
+    """An image of any mode as RGB. Pillow would cut greys of more than 8 bits off at 255; they are scaled.
+
+    16 bits often hold the 10 to 14 of a camera, so the depth is the smallest that the image's values fit into.
+    """
     if image.mode.startswith("I") or image.mode == "F":
         values = np.nan_to_num(np.asarray(image, np.float32), posinf=0.0, neginf=0.0)
-        most = 65535 if image.mode.startswith("I;16") else max(float(values.max()), 1)
+        most = max(float(values.max()), 1)
+        if image.mode.startswith("I;16"):
+            most = next(depth for depth in DEPTHS if most <= depth)
         image = Image.fromarray((255 * values.clip(0, most) / most).astype(np.uint8))
     return image if image.mode == "RGB" else image.convert("RGB")

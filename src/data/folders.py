@@ -24,8 +24,9 @@ def fits(root):
 
 
 def class_of(name):
-    """The class by a photo's name: its first folder, below train/, test/ or val/; empty if it is in none."""
+    """The class by a photo's name: its first folder, below images/, train/, test/ or val/; empty if it is in none."""
     parts = PurePath(name).parts[:-1]
+    parts = parts[1:] if parts[:1] == ("images",) else parts
     parts = parts[1:] if parts[:1] and parts[0] in SPLITS else parts
     return parts[0] if parts else ""
 
@@ -64,6 +65,8 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
     Raises:
         InputError: photos beside subfolders with photos, two photos of one name, or folders that mean something else.
     """
+    if (root / manifest.NOTE).exists():  # its masks/ would be taken for ground truth
+        raise InputError(f"{root} also holds what predict.py wrote; move that into a folder of its own")
     yolo = (root / "images").is_dir() and (root / "labels").is_dir() and not fits(root / "labels")
     home = root / "images" if yolo else root
     _check_folders(home)
