@@ -13,8 +13,8 @@ BESIDE = {"overlays": "overlays/{}.jpg", "cutouts": "cutouts/{}.png", "maps": "m
 def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_maps=False, anew=False):
     """Note in <out>/made_of.json what the files of a folder are made of, and with what; lock <out> for this process.
 
-    Where photos have changed, their masks of before go to <out>/replaced/<number of the time>: somebody may have
-    corrected them.
+    Masks that are made again, because their photos have changed or all are to be, go to <out>/replaced/<number of the
+    time>: somebody may have corrected them. What lies beside a mask is made again where it is older than the mask.
 
     Args:
         out: Path. folder: its name in `out`, masks or cams/<class>. photos: dict of `predicted.photos_in`.
@@ -53,19 +53,20 @@ def note(out, folder, photos, checkpoint, flags, *, with_pictures=False, with_ma
         if again or not written.is_file() or not written.stat().st_size:
             stale.append(name)
             ahead[name] = photo
-        elif not all((out / BESIDE[what].format(name)).is_file() for what, needed in asked.items() if needed):
+        elif not all(_is_of(out / BESIDE[what].format(name), written) for what, needed in asked.items() if needed):
             ahead[name] = photo
     kept = {*(out / folder).rglob(f"*{suffix}")} - {out / folder / f"{name}{suffix}" for name in stale}
     if kept and any(made.get(what) != how[what] for what in how if what != "checkpoint"):
         raise InputError(f"{out / folder} was made with {_words(made)}, not {_words(how)}; give another --out")
-    replaced = [] if anew else [name for name in stale if (out / folder / f"{name}{suffix}").is_file()]
-    earlier = out / "replaced" / str(1 + len(list((out / "replaced").glob("*"))))
+    replaced = [name for name in stale if (out / folder / f"{name}{suffix}").is_file()]
+    times = [int(path.name) for path in (out / "replaced").glob("*") if path.name.isdecimal()]
+    earlier = out / "replaced" / str(1 + max(times, default=0))
     for name in replaced:
         place = earlier / folder / f"{name}{suffix}"
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(out / folder / f"{name}{suffix}", place)
     if replaced:
-        words = f"{count_of(replaced, 'photo')} changed since ({few(replaced)})"
+        words = f"{count_of(replaced, 'photo')} {'made anew' if anew else 'changed since'} ({few(replaced)})"
         print(f"{words}; what was made of them is in {earlier}", file=sys.stderr, flush=True)
     for name in stale:
         for place in (f"{folder}/{name}{suffix}", *(BESIDE[what].format(name) for what in asked if folder == "masks")):
@@ -87,6 +88,18 @@ def _follow(out, folder, suffix, photos, sources, paths):
                 if before.is_file() and not after.exists():
                     after.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(before, after)
+
+
+def _is_of(path, mask):
+    """Whether a file was made with this mask, and not with that of before somebody corrected it."""
+    return path.is_file() and path.stat().st_mtime_ns >= mask.stat().st_mtime_ns
+
+
+def date_back(mask, files_beside):
+    """Give a new mask the date of the oldest file beside it, so that it is newer than them once somebody edits it."""
+    if files_beside:
+        date = min(path.stat().st_mtime_ns for path in files_beside)
+        os.utime(mask, ns=(date, date))
 
 
 def say_done(out, folder, count):

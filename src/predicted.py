@@ -66,10 +66,24 @@ def photos_in(inputs, out):
 def _without_truths(root, photos):
     """The photos of a folder but for those that are the masks of others, as below the masks/ of a data root."""
     others = {path.stem for path in photos if path.relative_to(root).parts[0] != "masks"}
-    truths = {p for p in photos if p.relative_to(root).parts[0] == "masks" and p.suffix == ".png" and p.stem in others}
+    below = {path for path in photos if path.relative_to(root).parts[0] == "masks" and path.suffix.lower() == ".png"}
+    truths = {path for path in below if path.stem in others}
     if truths:
         print(f"left out {count_of(truths, 'mask')} in {root / 'masks'}", file=sys.stderr, flush=True)
     return [path for path in photos if path not in truths]
+
+
+def can_be_shown(photos, out):
+    """Those of the photos that have no mask in `out` yet, or can be opened; others, gone since, are named on stderr."""
+
+    def one(name):
+        try:
+            return not (out / "masks" / f"{name}.png").is_file() or decoding.upright_size(photos[name])
+        except InputError as error:
+            return _leave_out(error)
+
+    with compute.threads() as pool:
+        return {name: photos[name] for name, there in zip(photos, pool.map(one, photos), strict=True) if there}
 
 
 def write_masks(segmenter, photos, out, recogniser=None, *, with_pictures=True, with_maps=False, batch_size=16):
@@ -138,8 +152,11 @@ def _read(path, max_side=prediction.MAX_SIDE):
     try:
         return decoding.decode(path, max_side=max_side)
     except InputError as error:
-        print("left out", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
-        return None
+        return _leave_out(error)
+
+
+def _leave_out(error):
+    print("left out", " ".join(str(error).splitlines()), file=sys.stderr, flush=True)
 
 
 def _write_mask(segmenter, photo, prob, kind, name, path, out, with_pictures, with_maps):
@@ -156,13 +173,15 @@ def _write_mask(segmenter, photo, prob, kind, name, path, out, with_pictures, wi
     else:
         mask = prediction.at_size_of(photo, segmenter.finish(small, prob), small)
     sure = round(metrics.certainty(prob, mask), 4)
+    overlay, cutout, heat = (out / pattern.format(name) for pattern in manifest.BESIDE.values())
     if with_pictures:
-        pictures.save_overlay(out / "overlays" / f"{name}.jpg", photo, mask)
-        pictures.save_cutout(out / "cutouts" / f"{name}.png", photo, mask)
+        pictures.save_overlay(overlay, photo, mask)
+        pictures.save_cutout(cutout, photo, mask)
     if with_maps:
-        pictures.save_map(out / "maps" / f"{name}.png", prob, small.shape[1::-1], page.SIDE, certainty=sure)
+        pictures.save_map(heat, prob, small.shape[1::-1], page.SIDE, certainty=sure)
     if not there:
         masks.save(place, mask.astype(np.uint8))
+        manifest.date_back(place, [overlay, cutout] * with_pictures + [heat] * with_maps)
     found = {
         "photo": str(path), "mask": str(place), "size": [width, height], "area": round(float(mask.mean()), 4),
         "box": metrics.box(mask), "certainty": sure,

@@ -135,7 +135,7 @@ def test_a_corrected_mask_follows_its_photo_to_another_name(script, checkpoint, 
     masks.save(out / "masks" / "a.png", corrected)
     draw(root / "a.png")
     code, _, err = predict(script, root, *flags)
-    assert code == 0 and "1 photo to do, 1 done before" in err
+    assert code == 0 and "2 photos to do, 0 done before" in err  # the pictures of the corrected one are made again
     assert np.array_equal(masks.read(out / "masks" / "a.jpg.png"), corrected)
     draw(tmp_path / "more" / "b.jpg")
     code, _, err = predict(script, root, tmp_path / "more", *flags)
@@ -203,6 +203,44 @@ def test_a_mask_that_was_corrected_by_hand_stays(script, checkpoint, tmp_path, b
     assert code == 0 and json.loads(text)["area"] == 0.5 and place.read_bytes() == before
     with Image.open(out / "cutouts" / "a.png") as cut:
         assert (np.array(cut)[..., 3] == 255 * corrected).all()
+    assert "0 photos to do, 1 done before" in predict(script, *flags)[2]
+    Image.fromarray(255 - 255 * corrected).save(place)  # again, with all its files there
+    later = (out / "cutouts" / "a.png").stat().st_mtime_ns + 10**9
+    os.utime(place, ns=(later, later))
+    assert "1 photo to do" in predict(script, *flags)[2]
+    with Image.open(out / "cutouts" / "a.png") as cut:
+        assert (np.array(cut)[..., 3] == 255 - 255 * corrected).all()
+
+
+def test_what_is_made_again_does_not_take_corrections_with_it(script, checkpoint, tmp_path):
+    photo, out = draw(tmp_path / "a.jpg"), tmp_path / "out"
+    flags = (photo, "--out", out, "--checkpoint", checkpoint, "--fast")
+    assert predict(script, *flags)[0] == 0
+    assert "0 photos to do, 1 done before" in predict(script, *flags)[2]  # a mask is no newer than its pictures
+    for name in ("1", "7", "notes"):
+        (out / "replaced" / name).mkdir(parents=True)
+    corrected = np.ones((40, 60), np.uint8)
+    masks.save(out / "masks" / "a.png", corrected)
+    code, _, err = predict(script, *flags, "--overwrite")
+    assert code == 0 and "1 photo made anew (a); what was made of them is in" in err
+    assert (masks.read(out / "replaced" / "8" / "masks" / "a.png") == corrected).all()
+
+
+@pytest.mark.parametrize("further", [("--report",), ("--export", "voc")])
+def test_a_photo_that_is_out_of_reach_does_not_stop_the_others(script, checkpoint, tmp_path, further):
+    root, out = tmp_path / "photos", tmp_path / "out"
+    photo = draw(tmp_path / "elsewhere" / "a.jpg")
+    draw(root / "b.jpg")
+    (root / "a.jpg").symlink_to(photo)
+    flags = (root, "--out", out, "--checkpoint", checkpoint, "--fast", *further)
+    assert predict(script, *flags)[0] == 0
+    photo.unlink()
+    code, _, err = predict(script, *flags)
+    assert code == 1 and "a.jpg: no such file" in err and (out / "masks" / "a.png").exists()
+    assert f"{further[0][2:]}: {out}" in err and "Traceback" not in err
+    (root / "b.jpg").write_bytes(b"no photo")
+    (out / "masks" / "b.png").unlink()
+    assert predict(script, *flags)[0] == 1
 
 
 @pytest.mark.parametrize(("size", "value", "line"), [

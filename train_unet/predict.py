@@ -54,11 +54,12 @@ def main(settings):
         if JSON:
             print(json.dumps(found), flush=True)
     manifest.say_done(out, folder, done)
-    if EXPORT:
-        print(f"export: {export.write(EXPORT, out, export.of_predictions(photos, out / 'masks'))}", file=sys.stderr)
+    shown = predicted.can_be_shown(photos, out) if EXPORT or REPORT else photos
+    if EXPORT and (items := export.of_predictions(shown, out / "masks")):
+        print(f"export: {export.write(EXPORT, out, items)}", file=sys.stderr)
     if REPORT:
-        print(f"report: {page.write_of_files(photos, out, f'Masks of {checkpoint}.')}", file=sys.stderr)
-    sys.exit(1 if done < len(ahead) else 0)
+        print(f"report: {page.write_of_files(shown, out, f'Masks of {checkpoint}.')}", file=sys.stderr)
+    sys.exit(1 if done < len(ahead) or len(shown) < len(photos) else 0)
 
 
 if __name__ == "__main__":
