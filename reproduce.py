@@ -41,7 +41,7 @@ PASSES = 0.0  # of every training; 0: as many as the number of own photos wants,
 QUICK = False  # masks and a segmenter from one CCAM and one round
 LIST = False  # only show the stages with state, score and minutes
 TEST_ONLY = False  # stages whose masks nobody reads make and score those of the test photos alone
-SHEET = ""  # file of the sheet; empty: <runs-root>/sheet_seed<N>.png
+SHEET = ""  # file of the sheet; empty: <runs-root>/sheet_seed<N>.png, of own photos least_sure.png
 ROWS = 6  # photos on it
 RESULTS = ""  # folder in which seed<N>.json gathers the summaries of the finished stages
 PHOTOS_A_PASS = 400  # own photos for which the scripts' EPOCHS are right; --passes follows their number
@@ -49,8 +49,7 @@ LEAST_SURE = 20  # of them to show
 EXPORT = ""  # coco or voc: the final masks of own photos for other tools as well, in the runs root
 JOBS = 1  # stages at once, each with its share of the cores
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
-# Settings that all stages of a chain share.
-OF_A_CHAIN = "data_root", "backbone", "weights", "image_size", "amp", "passes"
+OF_A_CHAIN = "data_root", "backbone", "weights", "image_size", "amp", "passes"  # settings that all its stages share
 
 
 def directory(settings, experiment):
@@ -132,11 +131,11 @@ def caption(settings, photos):
     """What the figures of the tables are."""
     weights = {"imagenet": "on ImageNet", "random": "not at all"}.get(settings.weights, f"from {settings.weights}")
     return (
-        f"Per-image IoU / Dice of the pet in %, border = pet, on {len(photos.test)} test photos of this data root; "
-        f"in brackets the published figure (ResNet-50, full Oxford-IIIT Pet, another split). {settings.backbone}, "
-        f"pretrained {weights}, {settings.image_size} px, mean ± deviation over the seeds that are there. Test photos "
-        "get the map of their label from class-specific CCAM, of the class that the classifier predicts from other "
-        "methods that ask for one.\n"
+        f"Per-image IoU / Dice of the pet in %, border = pet, on {len(photos.test)} test photos of this data root; in "
+        "brackets the published figure (ResNet-50, other splits of Oxford-IIIT Pet; * in another metric). "
+        f"{settings.backbone}, pretrained {weights}, {settings.image_size} px, mean ± deviation over the seeds that "
+        "are there. Test photos get the map of their label from class-specific CCAM, of the class that the classifier "
+        "predicts from other methods.\n"
     )
 
 
@@ -191,8 +190,7 @@ def write_page(settings, photos, chain, shown, choice, columns, lead, sections):
         "map": f"the share of the {len(methods)} methods that find the subject there",
     }
     path = Path(settings.runs_root) / "report.html"
-    lines = page.curves([directory(settings, e) for e in chain])
-    gallery = page.cards(photos, shown, folders, sure)
+    gallery, lines = page.cards(photos, shown, folders, sure), page.curves([directory(settings, e) for e in chain])
     page.write(path, f"Report: {Path(settings.data_root).name}", gallery, methods, words, sections.items(), lines)
     print(f"report: {path}", flush=True)
 
@@ -204,8 +202,7 @@ def own_chain(settings, photos):
     if not settings.passes:  # a power of two, so that a few photos more do not change it
         settings.passes = 2.0 ** float(np.clip(np.round(np.log2(PHOTOS_A_PASS / len(photos.trainval))), -3, 2))
     masks.check_truths(photos)
-    scenes = layouts.has_scenes(photos.root)
-    chain = experiments.own(classes, scenes, QUICK, SUPERVISION == "boxes")
+    chain = experiments.own(classes, layouts.has_scenes(photos.root), QUICK, SUPERVISION == "boxes")
     names = [e.name for e in chain]
     ahead = [e.name for e in chain if settings.overwrite or not runs.finished(directory(settings, e))]
     members, rounds = len(chain[-2].reads), experiments.QUICK_ROUNDS if QUICK else experiments.OWN_ROUNDS
@@ -272,15 +269,18 @@ def main(settings):
     own = QUICK or data.layout_of(download.prepare(Path(settings.data_root)), settings.layout) != "oxford"
     if EXPORT and not own:
         raise InputError("--export is for own photos; predict.py --export takes any")
+    if own and (ENSEMBLE_ONLY or ABLATIONS or TEST_ONLY):
+        raise InputError("--ensemble-only, --ablations and --test-only are for the published tables, not own photos")
     if own and settings.runs_root == files.resolved(cli.ROOT / cli.RUNS_ROOT):  # those of other photos stay apart
         settings.runs_root = settings.runs_root / Path(settings.data_root).name
+    check_choice("supervision", SUPERVISION, SUPERVISIONS)
     photos = data.load(settings, background=layouts.has_scenes(Path(settings.data_root)))
     if TEST_ONLY:
         photos.only_test()  # says so now if there are none
-    check_choice("supervision", SUPERVISION, SUPERVISIONS)
     if own:
         chain, expected = own_chain(settings, photos)
     else:
+        settings.photos["ground truths"] = photos.digest_of_truths
         settings.passes, expected = settings.passes or cli.PASSES, None
         chain = experiments.chain(photos.has_truths(), ENSEMBLE_ONLY, ABLATIONS, SUPERVISION == "boxes")
     if LIST:
@@ -292,8 +292,8 @@ def main(settings):
     run_all(settings, photos, chain, expected)
     if own:
         say_result(settings, photos, chain)
-        return
-    say_tables(settings, photos, chain, (time.monotonic() - start) / 60)
+    else:
+        say_tables(settings, photos, chain, (time.monotonic() - start) / 60)
 
 
 if __name__ == "__main__":

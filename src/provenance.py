@@ -9,6 +9,8 @@ import torchvision
 
 from src import cli, compute, distributed, files
 
+MADE_BY = ("commit", "versions", "world_size", "device")
+
 
 def of_this_run():
     """For config.json: dict of the code's commit, the versions of what it stands on, the processes and their device."""
@@ -23,6 +25,23 @@ def of_this_run():
         "world_size": distributed.world_size(),
         "device": compute.device_name(),
     }
+
+
+def earlier(before, config):
+    """For config.json of a run that goes on: what else it was made by until now, oldest first; empty if nothing else.
+
+    Args:
+        before: the run's config.json until now. config: that of this call.
+    """
+    one = {key: before.get(key) for key in MADE_BY}
+    found = before.get("earlier", []) + ([one] if any(one[key] != config[key] for key in MADE_BY) else [])
+    return {"earlier": found} if found else {}
+
+
+def made_by(config):
+    """For summary.json: commit and device of a config.json; of a run that went on elsewhere all of them."""
+    calls = [*config.get("earlier", []), config]
+    return {key: ", ".join(dict.fromkeys(one[key] for one in calls)) for key in ("commit", "device")}
 
 
 def commit():

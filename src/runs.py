@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from src import InputError, agreement, check_choice, checkpoints, cli, compute, distributed, few, files, locks, records
-from src.provenance import of_this_run
+from src.provenance import earlier, made_by, of_this_run
 
 AGAIN = agreement.AGAIN
 
@@ -177,6 +177,7 @@ class Run:
             if before.get("digests", config["digests"]) != config["digests"]:
                 what = "weights, or of an upstream run as it was before"
                 raise InputError(f"{self.path} is an unfinished run of other {what}; --overwrite runs it anew")
+            config |= earlier(before, config)
         files.write_json(self.path / "config.json", config)
         self.log(f"{self.stage}, seed {settings.seed}, in {self.path}")
 
@@ -281,7 +282,7 @@ class Run:
             self.path / "summary.json",
             {"stage": self.stage, "seed": self.settings.seed, "seconds": seconds,
              "peak_memory_mb": peak and round(peak / 2**20), "precision": compute.precision(self.settings),
-             "commit": config["commit"], "device": config["device"], **scored, "metrics": scores},
+             **made_by(config), **scored, "metrics": scores},
         )  # fmt: skip
         self._lock.release()
         sweep(self.path)

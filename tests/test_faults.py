@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from conftest import ROOT, TINY
-from src import InputError, cli, data, files, locks, records, runs
+from src import InputError, cli, compute, data, files, locks, records, runs
 from src.data import cache
 
 
@@ -189,6 +189,28 @@ def test_a_log_on_a_full_disk_is_named(script):
     assert code == 2 and "log.txt cannot be written: the disk is full; make room" in err and len(err.splitlines()) == 1
     (folder / "log.txt").unlink()
     assert script(*command)[0] == 0
+
+
+def test_a_run_that_goes_on_elsewhere_says_by_what_it_was_made(script, interrupted, monkeypatch):
+    command = ["train_ccam/train_ccam.py", "--epochs", "3"]
+    interrupted(*command)
+    monkeypatch.setattr(compute, "device_name", lambda: "another device")
+    folder = script.runs_root / "train_ccam_pretrained" / "seed0"
+    before = records.config_of(folder)
+    assert script(*command)[0] == 0
+    config, summary = records.config_of(folder), records.summary_of(folder)
+    assert [one["device"] for one in config["earlier"]] == [before["device"]]
+    assert summary["device"] == f"{before['device']}, another device" and summary["commit"] == before["commit"]
+
+
+def test_a_training_on_ground_truth_does_not_go_on_with_another(script, interrupted, data_root):
+    command = ["train_unet/train_on_gt.py", "--epochs", "3"]
+    interrupted(*command)
+    trimap = next((data_root / "oxford-iiit-pet" / "annotations" / "trimaps").glob("*.png"))
+    values = np.array(Image.open(trimap))
+    Image.fromarray(np.where(values == 1, 2, 1).astype(np.uint8)).save(trimap)
+    code, _, err = script(*command)
+    assert code == 2 and "is an unfinished run of other ground truths" in err
 
 
 def test_a_damaged_resume_state_is_named(script, interrupted):

@@ -140,6 +140,8 @@ def test_the_costs_name_every_script():
 
 def test_what_is_never_to_be_had_is_refused_before_any_stage(script, data_root):
     (data_root / "oxford-iiit-pet" / "annotations" / "test.txt").write_text("")
+    code, _, err = script("reproduce.py", "--quick", "--ablations")
+    assert code == 2 and "for the published tables, not own photos" in err
     code, _, err = script("reproduce.py", "--test-only", "--skip-bad-photos")
     assert code == 2 and "--test-only" in err and "has no test photo" in err
     assert not list(script.runs_root.glob("*/seed0"))

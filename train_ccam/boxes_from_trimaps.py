@@ -29,6 +29,7 @@ def around(photos, i):
 
 def main(settings):
     photos = data.load(settings, pixels=False)
+    settings.photos["ground truths"] = photos.digest_of_truths  # a run of others is not this one
     masks.check_truths(photos)
     run = runs.Run(settings)
     index = photos.with_truth(photos.trainval)

@@ -24,6 +24,7 @@ SCALES = (1.0, 1.25, 1.5)  # of SIZE, for masks
 
 def main(settings):
     photos = data.load(settings)
+    settings.photos["ground truths"] = photos.digest_of_truths  # a run of others is not this one
     segmenters.check_name(SEGMENTER)
     run = runs.Run(settings)
     mask_of = masks.from_trimaps(photos, SIZE)
