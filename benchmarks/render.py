@@ -143,7 +143,8 @@ def spread(name):
         for seed, of_seed in results.of_folder(path).items():
             way = path.name.removeprefix(name).replace("_", " ").strip()
             precision = " ".join({summary["precision"] for summary in of_seed.values()})
-            columns[f"{way or precision}, {seed}"] = {seed: of_seed}
+            column = f"{way or precision}, {seed}"
+            columns[f"{path.name}, {seed}" if column in columns else column] = {seed: of_seed}
     rows = []
     for text, row in HEADLINE.items():
         values = [on_test(found, row) for found in columns.values()]

@@ -1,5 +1,6 @@
 """The kinds of work that run.py times: each a function that gives, for plain True or False, a step and its count."""
 
+import atexit
 import shutil
 import tempfile
 from pathlib import Path
@@ -25,6 +26,13 @@ SCALES = (0.5, 1.0, 1.5, 2.0)
 def images_of(count, side):
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
+
+
+def temporary_folder():
+    """Path of a folder that goes with the program."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def plain_input(images):
@@ -190,7 +198,7 @@ def unet_train():
 
 def overhead(count=64):
     """Getting a batch ready: decoding JPEG files in every pass, or taking it from the decoded cache."""
-    folder = Path(tempfile.mkdtemp())
+    folder = temporary_folder()
     paths = [folder / f"{i}.jpg" for i in range(count)]
     for path, photo in zip(paths, images_of(count, 2 * SIDE), strict=True):
         Image.fromarray(photo.permute(1, 2, 0).numpy()).save(path, quality=90)
@@ -213,7 +221,7 @@ def overhead(count=64):
 
 def predict(fast, size=(500, 375)):
     """predict.py on files: photo by photo, or in batches with decoding and writing beside the network."""
-    folder = Path(tempfile.mkdtemp())
+    folder = temporary_folder()
     paths = [folder / f"{i}.jpg" for i in range(BATCH)]
     rng = np.random.default_rng(0)
     for path in paths:  # drawn, because noise makes the dense CRF and the files as slow as no photo does

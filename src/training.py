@@ -166,9 +166,10 @@ def classification_losses(logits, labels, count, *, label_smoothing=0.0):
 def projection_loss(probability, inside):
     """How far the rows and columns of boxes are from having a pixel of the subject each.
 
-    The projection term of BoxInst (Tian, Shen, Wang and Chen, CVPR 2021): Dice of the highest probability of each row
-    and of the box's rows, the same of columns. Where a box touches the sides of a crop, the crop may have cut the
-    subject out of its rows (or columns), so they are left out.
+    After the projection term of BoxInst (Tian, Shen, Wang and Chen, CVPR 2021): Dice of the highest probability inside
+    the boxes of each row and of the boxes' rows, the same of columns. What lies outside, which BoxInst's term sees,
+    is left to the cross-entropy. Where a box touches the sides of a crop, the crop may have cut the subject out of its
+    rows (or columns), so they are left out.
 
     Args:
         probability: of the subject, this process's part (n, S, S) of a batch.
@@ -238,7 +239,7 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
         segmenter: one of segmenters.SEGMENTERS, or smp:ARCHITECTURE:ENCODER.
         size: side in pixels of what it sees.
         reading: how masks are to be made with it, of postprocessing.finishing.reading.
-        boxes: dict photo's index -> its boxes (data.boxes), which the subject is to touch: `projection_loss`.
+        boxes: dict photo's index -> its boxes (data.boxes), for `projection_loss`.
     """
     compute.seed_everything(run.settings.seed)
     model = compute.to_device(segmenters.initial(segmenter, run.settings))

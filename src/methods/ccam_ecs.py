@@ -1,6 +1,6 @@
 """CCAM+ECS: CCAM trained together with the classifier, its map P pulled to the ECS-CAM that the network itself makes.
 
-Class-agnostic and class-specific evidence in one map. The pull also fixes the polarity, and P is a map in [0, 1].
+Class-agnostic and class-specific evidence in one map. Pulled so, P is a map in [0, 1].
 """
 
 import numpy as np
