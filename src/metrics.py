@@ -38,7 +38,7 @@ def per_photo_iou(counts, border="pet"):
 
     Args:
         counts: (N, 3, 2) of `confusion`.
-        border: "pet" counts the border band as pet (the published tables' reading), "ignored" leaves it out.
+        border: "pet" counts the border band as pet, "ignored" leaves it out.
 
     Returns:
         float (N,) in [0, 1]; 1 where neither mask nor truth has a pixel.

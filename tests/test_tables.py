@@ -1,11 +1,14 @@
 """The tables read what finished runs say, seed by seed; the list of experiments fills each of their cells."""
 
+import re
+
+import numpy as np
 import pytest
 
 import experiments
 import reproduce
-from benchmarks import render
-from src import data, files
+from benchmarks import published_cam, render
+from src import data, files, metrics
 from src.report import results, tables
 
 
@@ -59,7 +62,7 @@ def test_results_are_kept_and_read_again(settings, finished, tmp_path):
     results.keep(tmp_path / "kept", tmp_path / "another runs root", 0, ["train_on_ensemble"])
     assert results.of_folder(tmp_path / "kept") == kept, "another sitting loses nothing"
     text = render.headline(kept)
-    assert row(text, "final masks") == ["84.0 ± 2.8", "-"] and row(text, "CAM") == ["not scored", "26.03"]
+    assert row(text, "final masks") == ["84.0 ± 2.8", "-"] and row(text, "CAM") == ["not scored", "26.03*"]
     assert row(render.ratios(kept), "border = pet, with growth") == ["84.0 ± 2.8", "not scored", "-"]
 
 
@@ -75,6 +78,21 @@ def test_ablations_stand_beside_the_same_seeds(settings, finished):
     changed = row(text, "first masks: threshold 0.25 in place of Otsu's")
     assert changed == ["69.0 (-1.0)", "74.0 (-1.0)", "75.0 (+3.0)", "80.0 (+3.0)", "1"]
     assert row(text, "segmenter: masks without dCRF")[0] == "78.0 (-2.0)"
+
+
+def test_figures_of_another_metric_are_marked_and_have_no_difference(settings, finished):
+    cells = experiments.cells("Table 1")
+    finished("evaluate_cam_cam_pretrained", 0, scores(50, 54))
+    marked = {cell.row for _, cell in cells if cell.published_iou.endswith("*")}
+    assert marked == {"CAM", "CAM+ECS"}
+    text = tables.beside_published(results.of_runs(settings.runs_root), cells)
+    assert re.search(r"^\| CAM, [\w-]+ \| [\d.]+\* \| [^|]+ \|  \|$", text, re.M)
+
+
+def test_half_a_dice_has_50_for_a_perfect_mask():
+    trimap = np.array([[1, 1, 3, 2]], np.uint8)
+    counts = np.stack([metrics.confusion(mask, trimap) for mask in (trimap == 1, trimap > 0)])
+    assert published_cam.overlap_over_sum(counts).tolist() == [0.5, 2 / 6]
 
 
 def test_published_cells_stand_beside_means_over_seeds(settings, finished):

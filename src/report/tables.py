@@ -78,12 +78,16 @@ def test_iou(values):
 
 
 def beside_published(summaries, cells):
-    """Published and measured test IoU of cells = [(run's name, cell)] in %, each run once, and their difference."""
+    """Published and measured test IoU of cells = [(run's name, cell)] in %, each run once, and how they differ.
+
+    What was published in another metric, marked *, has no difference.
+    """
     rows = {}
     for name, cell in cells:
         values = on_test(summaries, name, cell)
         if values and cell.published != "-":
-            change = f"{100 * np.mean(values) - float(cell.published_iou):+.1f}"
+            alike = not cell.published_iou.endswith("*")
+            change = f"{100 * np.mean(values) - float(cell.published_iou):+.1f}" if alike else ""
             row = [f"{cell.row}, {cell.column}", cell.published_iou, test_iou(values), change]
             rows.setdefault((name, cell.score), row)
     return markdown(["Test IoU, %", "published", "measured", "deviation"], rows.values()) if rows else ""
