@@ -46,6 +46,7 @@ def test_a_short_run_makes_such_a_file(script, settings):
     assert re.search(rf"next: python .*train_classifier_cat_dog.py --weights {re.escape(str(path))} ", out)
     assert out.count("--weights") == 1
     ours, theirs = checkpoints.read(path), checkpoints.read(FILE)
+    assert ours["image_size"] == 32  # of --size; the shipped file, which is older, says 224
     assert {k: (v.shape, v.dtype) for k, v in ours["state"].items()} == {
         k: (v.shape, v.dtype) for k, v in theirs["state"].items()
     }

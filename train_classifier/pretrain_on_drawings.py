@@ -57,8 +57,7 @@ def main(settings):
     same_species = (found // (pets // 2) == truth // (pets // 2))[truth < pets]
     rates = {"accuracy": found == truth, "pet_or_not": (found < pets) == (truth < pets), "cat_or_dog": same_species}
     scores = {"held_out": {name: float(right.mean()) for name, right in rates.items()}}
-    settings.image_size = SIZE  # what it was trained at
-    run.save(classifiers.checkpoint(model.half(), settings, sample.PRETEXT_KINDS))
+    run.save(classifiers.checkpoint(model.half(), settings, sample.PRETEXT_KINDS) | {"image_size": SIZE})
     run.finish(scores, "train_classifier/train_classifier_cat_dog.py", weights=str(run.path / "checkpoint.pt"))
 
 
