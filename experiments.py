@@ -101,9 +101,9 @@ FIVE = {  # members of an ensemble, and the runs that they are read from
     "class_specific_ccam specific_37_class": "train_ccam_on_specific_37_class",
 }  # fmt: skip
 SHORT_UNET = ("--size", "64", "--epochs", "7")
-SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
-MEMBER = ("train_ccam_pretrained",)
-OWN_ROUNDS, QUICK_ROUNDS = 3, 1  # of a segmenter of own photos
+FROZEN = ("--frozen-stages", "3")  # where photos are few: as good masks for two thirds of the time
+SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8", *FROZEN)
+MEMBER, OWN_ROUNDS, QUICK_ROUNDS = ("train_ccam_pretrained",), 3, 1  # the latter of a segmenter of own photos
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
 
 
@@ -288,7 +288,7 @@ def own(classes, background, quick=False, boxes=False):
     further = BOXES if boxes else ()
     first = Experiment(ENSEMBLE, {"name": name}, reads, ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
-    flags = ("--masks", name, "--dilate", "0", *further, *(("--scenes",) if background else ()))
+    flags = ("--masks", name, "--dilate", "0", *FROZEN, *further, *(("--scenes",) if background else ()))
     flags += ("--rounds", str(QUICK_ROUNDS)) if quick else ("--rounds", str(OWN_ROUNDS), "--early", "0.5")
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
     others = [e for e in EXPERIMENTS if e.script not in (ENSEMBLE, SEGMENTER)]

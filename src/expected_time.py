@@ -15,7 +15,7 @@ BATCH = 8  # photos of the measured pass
 CCAM = 2.5  # features of two views, then the head alone
 CLASSIFIER = 15.0  # six passes with most of the network frozen
 MAPS = 6.5  # scales 1 and 1.5 and their mirror images
-SEGMENTER = 46.0  # eight passes forward and backward, the way up included
+SEGMENTER = 30.0  # eight passes forward and, down to what is frozen, backward; the way up included
 MASKS = 5.0  # scale 1.25 and its mirror image, the way up included
 
 

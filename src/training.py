@@ -142,7 +142,8 @@ def sgd(groups):
 
 def adamw(model, *, lr):
     """AdamW; BatchNorm weights and biases get no weight decay."""
-    return torch.optim.AdamW(_decay_weights_only(list(model.parameters()), 0.01), lr, fused=True)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(_decay_weights_only(parameters, 0.01), lr, fused=True)
 
 
 def _decay_weights_only(parameters, weight_decay, **options):
@@ -229,7 +230,9 @@ def train_classifier(run, photos, model, labels, classes, *, epochs, batch_size,
     return scores
 
 
-def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size, lr, reading, boxes=None):
+def train_segmenter(
+    run, photos, mask_of, *, segmenter, size, epochs, batch_size, lr, reading, boxes=None, frozen_stages=0
+):
     """Train a segmenter on masks, save it and leave it in evaluation mode.
 
     Background photos, where loaded, train as empty masks.
@@ -240,9 +243,12 @@ def train_segmenter(run, photos, mask_of, *, segmenter, size, epochs, batch_size
         size: side in pixels of what it sees.
         reading: how masks are to be made with it, of postprocessing.finishing.reading.
         boxes: dict photo's index -> its boxes (data.boxes), for `projection_loss`.
+        frozen_stages: first stages of a "backbone_unet" that stay as they are.
     """
     compute.seed_everything(run.settings.seed)
     model = compute.to_device(segmenters.initial(segmenter, run.settings))
+    if frozen_stages:
+        model.backbone.freeze(frozen_stages)
     row_of, learn = cache.rows(photos), np.concatenate([photos.trainval, photos.background])
     targets = cache.scratch(run, np.uint8, (len(learn), 2 if boxes else 1, size, size))  # all 0 at first
     with compute.threads() as pool:

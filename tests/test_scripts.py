@@ -11,7 +11,8 @@ import torch
 
 from benchmarks import work
 from conftest import ROOT, SCRIPTS, TEST, TINY
-from src import cli, runs
+from src import checkpoints, cli, compute, runs
+from src.models import segmenters
 
 PATH_LINE = "sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory"
 
@@ -196,3 +197,15 @@ def test_benchmark_times_both_ways(tmp_path):
     assert all(set(row) == {"work", "plain", "ours", "ratio", "of_limit", "peak_mb"} for row in rows)
     assert all(row["ratio"] == pytest.approx(row["ours"] / row["plain"]) for row in rows)
     assert all(row["peak_mb"] > (0 if torch.cuda.is_available() else 50) for row in rows)  # what a GPU holds alone
+
+
+def test_frozen_stages_of_a_segmenter_stay_as_they_are(script, settings):
+    command = ["train_unet/train_on_ensemble_gt.py", "--frozen-stages", "2", "--epochs", "1"]
+    code, _, err = script(*command, "--segmenter", "unet")
+    assert code == 2 and "--frozen-stages is for backbone_unet, not for unet" in err
+    assert script(*command)[0] == 0
+    compute.seed_everything(settings.seed)
+    before = segmenters.initial("backbone_unet", settings).state_dict()
+    after = checkpoints.read(script.runs_root / "train_on_ensemble_gt" / "seed0" / "checkpoint.pt")["state"]
+    learnt = {name.split(".")[2] for name in before if "stages" in name and not torch.equal(before[name], after[name])}
+    assert learnt == {"2", "3", "4"}

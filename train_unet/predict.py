@@ -31,7 +31,7 @@ REPORT = False  # one page to look through the masks, the least certain first
 
 
 def main(settings):
-    out, root = files.resolved(OUT), Path(settings.runs_root)
+    out, root, done = files.resolved(OUT), Path(settings.runs_root), 0
     if CAM and (EXPORT or REPORT):
         raise InputError("--cam makes heat maps alone; leave out --export and --report")
     photos = predicted.photos_in([Path(name) for name in PHOTOS], out)
@@ -49,7 +49,6 @@ def main(settings):
         ahead = manifest.note(out, folder, photos, checkpoint, segmenter.flags, **how, anew=settings.overwrite)
         written = predicted.write_masks(segmenter, ahead, out, recogniser, **how)
     print(f"{count_of(ahead, 'photo')} to do, {len(photos) - len(ahead)} done before, by {checkpoint}", file=sys.stderr)
-    done = 0
     for done, found in enumerate(compute.progress(written, folder, total=len(ahead), unit="photo"), 1):  # noqa: B007
         if JSON:
             print(json.dumps(found), flush=True)

@@ -25,6 +25,7 @@ EPOCHS = 8  # passes over trainval of the last round
 EARLY = 1.0  # share of them in the rounds before
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
+FROZEN_STAGES = 0  # first stages of the backbone that stay as they are
 SCALES = (1.25,)  # of --image-size, for masks: as large as training crops show photos on average
 REFINE = True  # rounds learn from masks refined by the dense CRF
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 do not train the next round
@@ -40,21 +41,20 @@ def main(settings):
     photos, side = data.load(settings, background=SCENES), settings.image_size
     boxes = data.boxes_of(settings, photos, SUPERVISION, "train_ccam/boxes_from_trimaps.py")
     source = runs.upstream(settings, "train_ccam/ensemble_masks.py", name=MASKS) / ("masks_crf" if REFINE else "masks")
-    segmenters.check_name(SEGMENTER)
+    segmenters.check_name(SEGMENTER, FROZEN_STAGES)
     recipes, reading = finishing.with_and_without_crf(crf), finishing.reading(SCALES, crf, DILATE, KEEP, LEVEL)
     run, networks, scores = runs.Run(settings, name=NAME), [], {}
-    for number in range(1, ROUNDS + 1):
+    for number, epochs in enumerate([EPOCHS * EARLY] * (ROUNDS - 1) + [EPOCHS], 1):
         part = run.part(f"round{number}")
         networks.append(training.train_segmenter(
             part, photos, masks.from_folder(photos, source, side), segmenter=SEGMENTER, size=side, lr=LR,
-            reading=reading, boxes=boxes, batch_size=BATCH_SIZE, epochs=EPOCHS * (1 if number == ROUNDS else EARLY),
+            reading=reading, boxes=boxes, batch_size=BATCH_SIZE, epochs=epochs, frozen_stages=FROZEN_STAGES,
         ))  # fmt: skip
         if number < ROUNDS:
             mean = segmenters.predictor(settings, photos, networks, side, scales=SCALES)
             found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
             run.log(", ".join([f"round {number}", *(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items())]))
-            scores[part.path.name] = found
-            source = part.path / source.name
+            scores[part.path.name], source = found, part.path / source.name
     run.save(segmenters.checkpoint(networks[-1], SEGMENTER, settings, side, reading))
     last = segmenters.predictor(settings, photos, networks[-1:], side, scales=SCALES)
     scores |= scoring.make_and_score(run, photos, last, finishing.recipes_of(reading, CRF), boxes=boxes)

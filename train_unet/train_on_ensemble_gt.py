@@ -19,6 +19,7 @@ SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchv
 EPOCHS = 8  # passes over trainval
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
+FROZEN_STAGES = 0  # first stages of the backbone that stay as they are
 SCALES = (1.25,)  # of --image-size, for masks: as large as training crops show photos on average
 CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
@@ -28,13 +29,13 @@ def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos, side = data.load(settings), settings.image_size
     settings.photos["ground truths"] = photos.digest_of_truths  # a run of others is not this one
-    segmenters.check_name(SEGMENTER)
+    segmenters.check_name(SEGMENTER, FROZEN_STAGES)
     reading = finishing.reading(SCALES, crf)
     run = runs.Run(settings)
     mask_of = masks.from_trimaps(photos, side)
     model = training.train_segmenter(
         run, photos, mask_of, segmenter=SEGMENTER, size=side, epochs=EPOCHS, batch_size=BATCH_SIZE, lr=LR,
-        reading=reading,
+        reading=reading, frozen_stages=FROZEN_STAGES,
     )  # fmt: skip
     predict = segmenters.predictor(settings, photos, [model], side, scales=SCALES)
     scores = scoring.make_and_score(run, photos, predict, finishing.recipes_of(reading, CRF))
