@@ -103,7 +103,8 @@ FIVE = {  # members of an ensemble, and the runs that they are read from
 SHORT_UNET = ("--size", "64", "--epochs", "7")
 FROZEN = ("--frozen-stages", "3")  # where photos are few: as good masks for two thirds of the time
 SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8", *FROZEN)
-MEMBER, OWN_ROUNDS, QUICK_ROUNDS = ("train_ccam_pretrained",), 3, 1  # the latter of a segmenter of own photos
+MEMBER = ("train_ccam_pretrained",)
+OWN_ROUNDS, QUICK_ROUNDS = 3, 2  # of a segmenter of own photos
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
 
 
@@ -275,7 +276,7 @@ def own(classes, background, quick=False, boxes=False):
     Args:
         classes: how many there are to tell apart; 0 where a photo has none or several.
         background: whether there are photos without a subject.
-        quick: one CCAM and one round, in place of what the photos allow and three.
+        quick: one CCAM and two rounds, in place of what the photos allow and three.
         boxes: the photos' boxes are used, too.
     """
     members = ["ccam pretrained"]
@@ -283,13 +284,12 @@ def own(classes, background, quick=False, boxes=False):
         members.append("ccam 37_bg")
     if classes > 1 and not quick:
         members.append("class_specific_ccam specific_37_class")
-    reads = tuple(FIVE[member] for member in members)
     name = "_".join(word for word, given in (("quick", quick), ("boxes", boxes)) if given)  # tells the runs apart
     further = BOXES if boxes else ()
-    first = Experiment(ENSEMBLE, {"name": name}, reads, ("--members", *members, *further))
+    first = Experiment(ENSEMBLE, {"name": name}, tuple(FIVE[m] for m in members), ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
-    flags = ("--masks", name, "--dilate", "0", *FROZEN, *further, *(("--scenes",) if background else ()))
-    flags += ("--rounds", str(QUICK_ROUNDS)) if quick else ("--rounds", str(OWN_ROUNDS), "--early", "0.5")
+    flags = ("--masks", name, "--dilate", "0", "--rounds", str(QUICK_ROUNDS if quick else OWN_ROUNDS), "--early", "0.5")
+    flags += (*FROZEN, *further, *(("--scenes",) if background else ()))
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
     others = [e for e in EXPERIMENTS if e.script not in (ENSEMBLE, SEGMENTER)]
     return with_upstreams([last.name], [*others, first, last])
