@@ -41,7 +41,7 @@ def earlier(before, config):
 def made_by(config):
     """For summary.json: commit and device of a config.json; of a run that went on elsewhere all of them."""
     calls = [*config.get("earlier", []), config]
-    return {key: ", ".join(dict.fromkeys(one[key] for one in calls)) for key in ("commit", "device")}
+    return {key: ", ".join(dict.fromkeys(one[key] for one in calls if one[key])) for key in ("commit", "device")}
 
 
 def commit():
