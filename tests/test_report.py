@@ -216,7 +216,8 @@ def test_the_page_of_all_experiments(settings, monkeypatch):
         files.write_json(run / "summary.json", {"stage": name, "seconds": 2, "peak_memory_mb": 3, "metrics": scored})
     reproduce.say_tables(settings, photos, chain, 1.0)
     text = (settings.runs_root / "report.html").read_text(encoding="utf-8")
-    assert re.search(r"CAM, Pretrained</th>\s*<td>26.03</td>\s*<td>50.0</td>\s*<td>\+24.0</td>", text)
+    assert re.search(r">CAM, Pretrained</th>\s*<td>26.03\*</td>\s*<td>50.0</td>\s*<td></td>", text)  # another metric
+    assert re.search(r"CCAM, Pretrained</th>\s*<td>68.21</td>\s*<td>50.0</td>\s*<td>-18.2</td>", text)
     found = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
     assert found["methods"] == [column[0] for column in experiments.GALLERY]
     assert len(found["cards"]) == len(photos.test)
