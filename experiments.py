@@ -276,13 +276,13 @@ def own(classes, background, quick=False, boxes=False):
     Args:
         classes: how many there are to tell apart; 0 where a photo has none or several.
         background: whether there are photos without a subject.
-        quick: one CCAM and two rounds, in place of what the photos allow and three.
+        quick: two rounds in place of three, and no classifier.
         boxes: the photos' boxes are used, too.
     """
     members = ["ccam pretrained"]
     if background and classes and not quick:
         members.append("ccam 37_bg")
-    if classes > 1 and not quick:
+    if classes > 1:
         members.append("class_specific_ccam specific_37_class")
     name = "_".join(word for word, given in (("quick", quick), ("boxes", boxes)) if given)  # tells the runs apart
     further = BOXES if boxes else ()

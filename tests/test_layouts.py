@@ -247,7 +247,7 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
     assert len(list((base / "SegmentationClass").iterdir())) == 12 and "cats:" in (base / "labelmap.txt").read_text()
     assert f"report: {script.runs_root / 'report.html'}" in out and (script.runs_root / "report.html").exists()
     assert {path.parent.parent.name for path in script.runs_root.rglob("summary.json")} == {
-        "train_ccam_pretrained", "ensemble_masks_quick", "train_on_ensemble_quick",
+        "train_ccam_pretrained", "train_ccam_on_specific_37_class", "ensemble_masks_quick", "train_on_ensemble_quick",
     }  # fmt: skip
     for path in (run / "masks_crf").rglob("*.png"):  # the truth comes later
         mask(root / "masks" / path.relative_to(run / "masks_crf"), masks.read(path))
@@ -263,7 +263,14 @@ def test_own_photos_to_masks_and_a_segmenter(script, drawn, tmp_path):
 
 @pytest.mark.parametrize(
     ("classes", "background", "quick", "members"),
-    [(2, True, True, 1), (0, False, False, 1), (1, False, False, 1), (2, False, False, 2), (2, True, False, 3)],
+    [
+        (2, True, True, 2),
+        (1, True, True, 1),
+        (0, False, False, 1),
+        (1, False, False, 1),
+        (2, False, False, 2),
+        (2, True, False, 3),
+    ],
 )
 def test_own_photos_get_the_members_that_they_allow(classes, background, quick, members):
     chain = experiments.own(classes, background, quick)
