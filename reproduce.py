@@ -280,7 +280,7 @@ def main(settings):
     if own:
         chain, expected = own_chain(settings, photos)
     else:
-        settings.photos["ground truths"] = photos.digest_of_truths
+        settings.photos["ground truths"] = photos.digest_of_truths  # of their files: no value is read
         settings.passes, expected = settings.passes or cli.PASSES, None
         chain = experiments.chain(photos.has_truths(), ENSEMBLE_ONLY, ABLATIONS, SUPERVISION == "boxes")
     if LIST:
