@@ -101,8 +101,8 @@ FIVE = {  # members of an ensemble, and the runs that they are read from
     "class_specific_ccam specific_37_class": "train_ccam_on_specific_37_class",
 }  # fmt: skip
 SHORT_UNET = ("--size", "64", "--epochs", "7")
-FROZEN = ("--frozen-stages", "3")  # where photos are few: as good masks for two thirds of the time
-SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8", *FROZEN)
+SHORT_MASKS = (*ONE_SCALE, "--evidence", "0")
+SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
 MEMBER = ("train_ccam_pretrained",)
 OWN_ROUNDS, QUICK_ROUNDS = 3, 2  # of a segmenter of own photos
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
@@ -201,11 +201,11 @@ EXPERIMENTS = [
           ("generate_masks_specific_37_class",)),
     *unet("train_on_gt", "U-Net (random weights) on ground truth", "Pretrained", "68.25 / 84.77", ground_truth=True),
     Experiment(
-        ENSEMBLE, {}, MEMBER, short=ONE_SCALE,
-        cells=(Cell(TABLE4, "CCAM at Otsu's thresholds"), Cell(TABLE4, FIRST, score="{}_crf")),
+        ENSEMBLE, {}, MEMBER, short=SHORT_MASKS,
+        cells=(Cell(TABLE4, "CCAM at Otsu's thresholds, with class evidence"), Cell(TABLE4, FIRST, score="{}_crf")),
     ),
     Experiment(
-        SEGMENTER, {}, ("ensemble_masks",), short=SHORT_SEGMENTER,
+        SEGMENTER, {}, ("ensemble_masks",), short=(*SHORT_SEGMENTER, "--rounds", "1"),
         cells=(Cell(TABLE4, "segmenter trained on them"), Cell(TABLE4, REFINED, score="{}_crf"),
                Cell(TABLE4, FINAL, score="{}_final")),
     ),
@@ -216,19 +216,19 @@ EXPERIMENTS = [
 ]  # fmt: skip
 BOXES = ("--supervision", "boxes")
 ABLATIONS = [
+    without("first masks: without class evidence", ENSEMBLE, "plain", MEMBER, "--evidence", "0"),
     without("first masks: five members in place of one", ENSEMBLE, "five", tuple(FIVE.values()), "--members", *FIVE),
-    without("first masks: threshold 0.25 in place of Otsu's", ENSEMBLE, "fixed", MEMBER, "--threshold", "0.25"),
-    without("first masks: scales 0.75 and 1 in place of 1 and 1.5", ENSEMBLE, "smaller", MEMBER, "--scales",
-            "0.75", "1.0"),
+    without("segmenter: class evidence in no masks", SEGMENTER, "plain", ("ensemble_masks_plain",), "--masks",
+            "plain", "--evidence", "0"),
     without("segmenter: masks of five members", SEGMENTER, "five", ("ensemble_masks_five",), "--masks", "five"),
     without("segmenter: masks without dCRF", SEGMENTER, "no_crf", ("ensemble_masks",), "--no-refine"),
-    without("segmenter: three rounds in place of one", SEGMENTER, "rounds", ("ensemble_masks",), "--rounds", "3"),
+    without("segmenter: one round in place of two", SEGMENTER, "one", ("ensemble_masks",), "--rounds", "1"),
+    without("segmenter: no stage frozen", SEGMENTER, "free", ("ensemble_masks",), "--frozen-stages", "0"),
 ]  # fmt: skip
 WITH_BOXES = [
     Experiment("train_ccam/boxes_from_trimaps.py", {}, ground_truth=True),
-    Experiment(ENSEMBLE, {"name": "boxes"}, (*MEMBER, "boxes_from_trimaps"), BOXES, ONE_SCALE),
-    Experiment(SEGMENTER, {"name": "boxes"}, ("ensemble_masks_boxes",), (*BOXES, "--masks", "boxes", "--rounds", "2"),
-               SHORT_SEGMENTER),
+    Experiment(ENSEMBLE, {"name": "boxes"}, (*MEMBER, "boxes_from_trimaps"), BOXES, SHORT_MASKS),
+    Experiment(SEGMENTER, {"name": "boxes"}, ("ensemble_masks_boxes",), (*BOXES, "--masks", "boxes"), SHORT_SEGMENTER),
 ]  # fmt: skip
 
 # The columns of the sheet: title, run and folder of masks.
@@ -289,7 +289,7 @@ def own(classes, background, quick=False, boxes=False):
     first = Experiment(ENSEMBLE, {"name": name}, tuple(FIVE[m] for m in members), ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
     flags = ("--masks", name, "--dilate", "0", "--rounds", str(QUICK_ROUNDS if quick else OWN_ROUNDS), "--early", "0.5")
-    flags += (*FROZEN, *further, *(("--scenes",) if background else ()))
+    flags += (*further, *(("--scenes",) if background else ()))
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
     others = [e for e in EXPERIMENTS if e.script not in (ENSEMBLE, SEGMENTER)]
     return with_upstreams([last.name], [*others, first, last])

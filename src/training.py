@@ -243,11 +243,11 @@ def train_segmenter(
         size: side in pixels of what it sees.
         reading: how masks are to be made with it, of postprocessing.finishing.reading.
         boxes: dict photo's index -> its boxes (data.boxes), for `projection_loss`.
-        frozen_stages: first stages of a "backbone_unet" that stay as they are.
+        frozen_stages: first stages of the backbone that stay as they are; other segmenters have none to freeze.
     """
     compute.seed_everything(run.settings.seed)
     model = compute.to_device(segmenters.initial(segmenter, run.settings))
-    if frozen_stages:
+    if segmenter == "backbone_unet":
         model.backbone.freeze(frozen_stages)
     row_of, learn = cache.rows(photos), np.concatenate([photos.trainval, photos.background])
     targets = cache.scratch(run, np.uint8, (len(learn), 2 if boxes else 1, size, size))  # all 0 at first

@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
 from src import cli, data, methods, runs, scoring
-from src.methods import ensemble
+from src.methods import class_evidence, ensemble
 from src.postprocessing import finishing
 from src.postprocessing.crf import DenseCRF
 
@@ -20,6 +20,7 @@ SUPERVISION = "labels"  # or boxes, of trainval: masks stay inside, and are unsu
 MEMBERS = ("ccam pretrained",)  # methods and what each started from, such as "class_specific_ccam specific_cat_dog"
 SCALES = (1.0, 1.5)  # of the photo, each with its mirror image
 THRESHOLD = 0.0  # of every map in [0, 1]; 0: each map's own, by Otsu's method
+EVIDENCE = 0.5  # weight of what the pretrained network's classes say of each place (src/methods/class_evidence.py)
 IGNORE_BAND = 0.2  # pixels whose probability is this near to 0.5 are saved as 255, uncertain
 CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_SXY = 80.0  # pixels over which neighbours still pull at each other
@@ -49,6 +50,7 @@ def main(settings):
     predict = ensemble.predictor([member(name, settings, photos) for name in MEMBERS], threshold=THRESHOLD)
     recipes = finishing.with_and_without_crf(crf)
     run = runs.Run(settings, name=NAME)
+    predict = class_evidence.weigh(run, photos, predict, weight=EVIDENCE)
     scores = scoring.make_and_score(run, photos, predict, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
     supervision = "" if SUPERVISION == "labels" else SUPERVISION
     run.finish(scores, "train_unet/train_on_ensemble.py", name=NAME, masks=NAME, supervision=supervision)

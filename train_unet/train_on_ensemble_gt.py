@@ -19,7 +19,7 @@ SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchv
 EPOCHS = 8  # passes over trainval
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
-FROZEN_STAGES = 0  # first stages of the backbone that stay as they are
+FROZEN_STAGES = 3  # first stages of a backbone_unet's backbone that stay as they are
 SCALES = (1.25,)  # of --image-size, for masks: as large as training crops show photos on average
 CRF = "lattice"  # or pydensecrf, where the package is installed
 BILATERAL_COMPAT = 4.0  # weight of the CRF's pull between neighbours of like colour
@@ -29,7 +29,7 @@ def main(settings):
     crf = DenseCRF(bilateral_compat=BILATERAL_COMPAT, backend=CRF)
     photos, side = data.load(settings), settings.image_size
     settings.photos["ground truths"] = photos.digest_of_truths  # a run of others is not this one
-    segmenters.check_name(SEGMENTER, FROZEN_STAGES)
+    segmenters.check_name(SEGMENTER)
     reading = finishing.reading(SCALES, crf)
     run = runs.Run(settings)
     mask_of = masks.from_trimaps(photos, side)

@@ -5,8 +5,8 @@
         [0, 1], S being --image-size. start None is the pretrained network; further keyword arguments are the method's
         own and have defaults.
 
-Whoever makes masks, scores or averages of methods uses nothing else of them. The ensemble starts from other methods'
-predictors instead.
+Whoever makes masks, scores or averages of methods uses nothing else of them. The ensemble and class evidence start from
+other predictors instead.
 """
 
 import importlib

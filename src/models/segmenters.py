@@ -130,10 +130,8 @@ def _smp(name, weights=None):
     return network.train()
 
 
-def check_name(name, frozen_stages=0):
-    """Raise InputError unless there is a segmenter of this name, with stages to freeze where some are to be frozen."""
-    if frozen_stages and name != "backbone_unet":
-        raise InputError(f"--frozen-stages is for backbone_unet, not for {name}")
+def check_name(name):
+    """Raise InputError unless there is a segmenter of this name."""
     if name.startswith("smp:"):
         _smp(name)
     else:

@@ -1,0 +1,113 @@
+"""Class evidence: where a photo looks like a class that is subject in all photos together.
+
+A chair that stands out beside a cat is in the map of its photo. The classifier calls it a chair, and over all photos
+places of that name are seldom subject, and no label goes with them. So the classes that count as subject are found from
+the first maps and the image-level labels alone, and a probability is weighed with how much each place looks like them.
+"""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from src import compute, data, distributed, maps
+from src.models import backbones, classifiers
+
+SCALES = (1.0, 1.5, 2.0)  # of the photo, each with its mirror image
+SHARPNESS = 4.0  # of the softmax of a place: nearly its likeliest class alone
+PHOTOS = 1000  # at most, over which classes are counted
+EXPLAINED = 0.02  # share of the variance of a class's scores that labels explain, from which on it goes with them
+CLOSEST = 0.005  # to 0 and 1 that a probability may come: odds stay finite
+
+
+def scores_of_places(model, images):
+    """Softmax over the classes at each place of the last feature map: (N, 3, H, W) to (N, K, h, w).
+
+    Places are classified as the whole photo is, by the layer after the pooling; CAM is that layer's output before it.
+    """
+    features = model.backbone(images)[1].float()
+    with compute.full_precision():
+        logits = F.conv2d(features, model.fc.weight[:, :, None, None].float(), model.fc.bias.float())
+    return (SHARPNESS * logits).softmax(1)
+
+
+def explained(scores, labels):
+    """Share of the variance of scores (n, K) that labels (n,) explain, float (K,): epsilon squared (Kelley, 1935).
+
+    Unlike eta squared it is 0 on average where labels say nothing, however few photos each has.
+    """
+    names = np.unique(labels)
+    means = np.stack([scores[labels == name].mean(0) for name in names])
+    within = ((scores - means[np.searchsorted(names, labels)]) ** 2).sum(0) / max(1, len(labels) - len(names))
+    total = scores.var(0) * len(labels) / max(1, len(labels) - 1)
+    return 1 - within / np.maximum(total, 1e-12)
+
+
+def subject_classes(scores, inside, labels):
+    """Which classes are subject: (bool (K,), the subject's share of all places).
+
+    A class is, if its places lie in the masks more often than any place, and labels explain its score; where there are
+    no two labels to tell, if most of its places lie in the masks.
+
+    Args:
+        scores: float (n, K), mean over the places of each photo. inside: the same of places in its mask, else 0.
+        labels: int64 (n,), -1 for none.
+    """
+    places = scores.sum(0)
+    share = inside.sum(0) / np.maximum(places, 1e-12)
+    prior = float(inside.sum() / max(places.sum(), 1e-12))
+    known = labels >= 0
+    if len(np.unique(labels[known])) < 2:
+        return share > 0.5, prior
+    return (share > prior) & (explained(scores[known], labels[known]) > EXPLAINED), prior
+
+
+def odds(probability):
+    """Logarithm of the odds of probabilities, kept CLOSEST from 0 and 1."""
+    probability = np.clip(probability, CLOSEST, 1 - CLOSEST)
+    return np.log(probability / (1 - probability))
+
+
+@torch.inference_mode()
+def weigh(run, photos, predict, *, weight):
+    """A predictor of probabilities, weighed with the evidence of the pretrained network's classes.
+
+    The logarithm of the odds of p becomes that of p + weight x (that of e - that of the subject's share), where e is
+    the share of subject classes in the softmax of a place.
+
+    Args:
+        predict: photo indices (n,) to probabilities (n, S, S); its trainval masks say which classes are subject.
+        weight: of the evidence; 0 leaves the predictor as it is, as does a network without classes, or of whose
+            classes none is subject.
+    """
+    model = backbones.fuse_batchnorm(classifiers.pretrained(run.settings))
+    if not weight or not model.fc.out_features:
+        return predict
+    found = {}
+    counted = photos.trainval[:: -(-len(photos.trainval) // PHOTOS) or 1]
+    for some in distributed.shard(data.chunks(counted, 32)):
+        with compute.autocast(run.settings):
+            scores = scores_of_places(model, compute.normalise(photos.batch(some)))
+        subject = compute.to_device((predict(some) > 0.5).astype(np.float32))
+        inside = scores * F.adaptive_avg_pool2d(subject[:, None], scores.shape[-1])
+        both = compute.to_numpy(torch.stack([scores.mean((2, 3)), inside.mean((2, 3))], 1))
+        found.update(zip(some.tolist(), both, strict=True))
+    found = distributed.all_gather_dicts(found)
+    scores, inside = np.stack([found[int(i)] for i in counted], 1) if len(counted) else np.zeros((2, 1, 1))
+    chosen, prior = subject_classes(scores, inside, photos.breeds[counted])
+    run.log(f"class evidence: {chosen.sum()} of {len(chosen)} classes are subject, {prior:.0%} of all places")
+    if not chosen.any() or not 0 < prior < 1:
+        return predict
+    chosen = compute.to_device(np.flatnonzero(chosen))
+
+    def evidence(images):
+        with compute.autocast(run.settings):
+            return scores_of_places(model, images)[:, chosen].sum(1)
+
+    @torch.inference_mode()
+    def weighed(index):
+        images = compute.normalise(photos.batch(index))
+        found = compute.to_numpy(maps.multi_scale(evidence, images, SCALES, centre=model.backbone.centre))
+        total = odds(predict(index)) + weight * (odds(found) - odds(prior))
+        return (1 / (1 + np.exp(-total))).astype(np.float32)
+
+    return weighed
