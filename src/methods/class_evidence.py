@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from src import compute, data, distributed, maps
 from src.models import backbones, classifiers
 
-SCALES = (1.0, 1.5, 2.0)  # of the photo, each with its mirror image
+SCALES = (1.0, 2.0)  # of the photo, each with its mirror image
 SHARPNESS = 4.0  # of the softmax of a place: nearly its likeliest class alone
 PHOTOS = 1000  # at most, over which classes are counted
 EXPLAINED = 0.02  # share of the variance of a class's scores that labels explain, from which on it goes with them
@@ -39,7 +39,7 @@ def explained(scores, labels):
     means = np.stack([scores[labels == name].mean(0) for name in names])
     within = ((scores - means[np.searchsorted(names, labels)]) ** 2).sum(0) / max(1, len(labels) - len(names))
     total = scores.var(0) * len(labels) / max(1, len(labels) - 1)
-    return 1 - within / np.maximum(total, 1e-12)
+    return np.where(total > 1e-12, 1 - within / np.maximum(total, 1e-12), 0)  # a score that never changes tells nothing
 
 
 def subject_classes(scores, inside, labels):
