@@ -16,6 +16,7 @@ CCAM = 2.5  # features of two views, then the head alone
 CLASSIFIER = 15.0  # six passes with most of the network frozen
 MAPS = 6.5  # scales 1 and 1.5 and their mirror images
 SEGMENTER = 30.0  # eight passes forward and, down to what is frozen, backward; the way up included
+EVIDENCE = 10.0  # of classes: scales 1 and 2 and their mirror images
 MASKS = 5.0  # scale 1.25 and its mirror image, the way up included
 
 
@@ -35,11 +36,11 @@ def of_own_chain(settings, photos, names, members, rounds):
         if "ensemble" not in name:
             found[name] = some * (CLASSIFIER * settings.passes if "classifier" in name else CCAM)
         elif "masks" in name:
-            found[name] = every * (members * MAPS * forward + refine)
+            found[name] = every * ((members * MAPS + EVIDENCE) * forward + refine)
         else:
             trainings = 1 + (rounds - 1) / 2  # those but the last are half as long
-            masks = every * (MASKS * forward + refine)
-            found[name] = trainings * some * SEGMENTER * settings.passes + rounds * masks
+            masks = rounds * (MASKS * forward + refine) + (rounds - 1) * EVIDENCE * forward
+            found[name] = trainings * some * SEGMENTER * settings.passes + every * masks
     return found
 
 
