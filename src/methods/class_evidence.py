@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from src import compute, data, distributed, maps
 from src.models import backbones, classifiers
 
-SCALES = (1.0, 2.0)  # of the photo, each with its mirror image
+SIDES = (128, 256)  # pixels of the photo, each with its mirror image: from the whole subject to its parts
 SHARPNESS = 4.0  # of the softmax of a place: nearly its likeliest class alone
 PHOTOS = 1000  # at most, over which classes are counted
 EXPLAINED = 0.02  # share of the variance of a class's scores that labels explain, from which on it goes with them
@@ -85,8 +85,10 @@ def weigh(run, photos, predict, *, weight):
     found = {}
     counted = photos.trainval[:: -(-len(photos.trainval) // PHOTOS) or 1]
     for some in distributed.shard(data.chunks(counted, 32)):
+        images = compute.to_device(photos.batch(some)).float()
+        images = F.interpolate(images, (SIDES[0], SIDES[0]), mode="bilinear", antialias=True)
         with compute.autocast(run.settings):
-            scores = scores_of_places(model, compute.normalise(photos.batch(some)))
+            scores = scores_of_places(model, compute.normalise(images))
         subject = compute.to_device((predict(some) > 0.5).astype(np.float32))
         inside = scores * F.adaptive_avg_pool2d(subject[:, None], scores.shape[-1])
         both = compute.to_numpy(torch.stack([scores.mean((2, 3)), inside.mean((2, 3))], 1))
@@ -106,7 +108,8 @@ def weigh(run, photos, predict, *, weight):
     @torch.inference_mode()
     def weighed(index):
         images = compute.normalise(photos.batch(index))
-        found = compute.to_numpy(maps.multi_scale(evidence, images, SCALES, centre=model.backbone.centre))
+        scales = [side / images.shape[-1] for side in SIDES]
+        found = compute.to_numpy(maps.multi_scale(evidence, images, scales, centre=model.backbone.centre))
         total = odds(predict(index)) + weight * (odds(found) - odds(prior))
         return (1 / (1 + np.exp(-total))).astype(np.float32)
 
