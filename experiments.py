@@ -101,7 +101,8 @@ FIVE = {  # members of an ensemble, and the runs that they are read from
     "class_specific_ccam specific_37_class": "train_ccam_on_specific_37_class",
 }  # fmt: skip
 SHORT_UNET = ("--size", "64", "--epochs", "7")
-SHORT_MASKS = (*ONE_SCALE, "--evidence", "0")
+PLAIN = ("--evidence", "0")  # of classes; few kinds have too few of ImageNet's
+SHORT_MASKS = (*ONE_SCALE, *PLAIN)
 SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
 MEMBER = ("train_ccam_pretrained",)
 OWN_ROUNDS, QUICK_ROUNDS = 3, 2  # of a segmenter of own photos
@@ -216,10 +217,9 @@ EXPERIMENTS = [
 ]  # fmt: skip
 BOXES = ("--supervision", "boxes")
 ABLATIONS = [
-    without("first masks: without class evidence", ENSEMBLE, "plain", MEMBER, "--evidence", "0"),
+    without("first masks: no class evidence", ENSEMBLE, "plain", MEMBER, *PLAIN),
     without("first masks: five members in place of one", ENSEMBLE, "five", tuple(FIVE.values()), "--members", *FIVE),
-    without("segmenter: class evidence in no masks", SEGMENTER, "plain", ("ensemble_masks_plain",), "--masks",
-            "plain", "--evidence", "0"),
+    without("segmenter: no class evidence", SEGMENTER, "plain", ("ensemble_masks_plain",), "--masks", "plain", *PLAIN),
     without("segmenter: masks of five members", SEGMENTER, "five", ("ensemble_masks_five",), "--masks", "five"),
     without("segmenter: masks without dCRF", SEGMENTER, "no_crf", ("ensemble_masks",), "--no-refine"),
     without("segmenter: one round in place of two", SEGMENTER, "one", ("ensemble_masks",), "--rounds", "1"),
@@ -285,7 +285,7 @@ def own(classes, background, quick=False, boxes=False):
     if classes > 1:
         members.append("class_specific_ccam specific_37_class")
     name = "_".join(word for word, given in (("quick", quick), ("boxes", boxes)) if given)  # tells the runs apart
-    further = BOXES if boxes else ()
+    further = (*PLAIN, *(BOXES if boxes else ()))
     first = Experiment(ENSEMBLE, {"name": name}, tuple(FIVE[m] for m in members), ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
     flags = ("--masks", name, "--dilate", "0", "--rounds", str(QUICK_ROUNDS if quick else OWN_ROUNDS), "--early", "0.5")

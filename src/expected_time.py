@@ -16,7 +16,6 @@ CCAM = 2.5  # features of two views, then the head alone
 CLASSIFIER = 15.0  # six passes with most of the network frozen
 MAPS = 6.5  # scales 1 and 1.5 and their mirror images
 SEGMENTER = 30.0  # eight passes forward and, down to what is frozen, backward; the way up included
-EVIDENCE = 10.0  # of classes at 128 and 256 px, with their mirror images; counted for photos of 128 px
 MASKS = 5.0  # scale 1.25 and its mirror image, the way up included
 
 
@@ -31,17 +30,16 @@ def of_own_chain(settings, photos, names, members, rounds):
     """
     forward, refine = _measure(settings, photos)
     some, every = len(photos.trainval) * forward, len(photos.trainval) + len(photos.test)
-    evidence = EVIDENCE * (128 / settings.image_size) ** 2
     found = {}
     for name in names:
         if "ensemble" not in name:
             found[name] = some * (CLASSIFIER * settings.passes if "classifier" in name else CCAM)
         elif "masks" in name:
-            found[name] = every * ((members * MAPS + evidence) * forward + refine)
+            found[name] = every * (members * MAPS * forward + refine)
         else:
             trainings = 1 + (rounds - 1) / 2  # those but the last are half as long
-            masks = rounds * (MASKS * forward + refine) + (rounds - 1) * evidence * forward
-            found[name] = trainings * some * SEGMENTER * settings.passes + every * masks
+            masks = every * (MASKS * forward + refine)
+            found[name] = trainings * some * SEGMENTER * settings.passes + rounds * masks
     return found
 
 

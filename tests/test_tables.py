@@ -69,13 +69,13 @@ def test_results_are_kept_and_read_again(settings, finished, tmp_path):
 def test_ablations_stand_beside_the_same_seeds(settings, finished):
     finished("ensemble_masks", 0, scores(70, 72, "_crf"))
     finished("ensemble_masks", 1, scores(50, 50, "_crf"))
-    finished("ensemble_masks_fixed", 0, scores(69, 75, "_crf"))
+    finished("ensemble_masks_plain", 0, scores(69, 75, "_crf"))
     finished("train_on_ensemble", 0, scores(80, 80, "_crf"))
     finished("train_on_ensemble_no_crf", 0, scores(78, 79, "_crf"))
     ablations, table4 = (experiments.cells(table) for table in (experiments.CHANGES, experiments.TABLE4))
     text = tables.changes(results.of_runs(settings.runs_root), "One thing changed", ablations, table4)
-    assert "scales 0.75 and 1" not in text  # that was not run
-    changed = row(text, "first masks: threshold 0.25 in place of Otsu's")
+    assert "five members" not in text  # that was not run
+    changed = row(text, "first masks: no class evidence")
     assert changed == ["69.0 (-1.0)", "74.0 (-1.0)", "75.0 (+3.0)", "80.0 (+3.0)", "1"]
     assert row(text, "segmenter: masks without dCRF")[0] == "78.0 (-2.0)"
 
@@ -148,10 +148,10 @@ def test_the_sheet_shows_runs_of_the_list():
 
 def test_an_ablation_of_other_seeds_stands_alone(settings, finished):
     finished("ensemble_masks", 0, scores(70, 72, "_crf"))
-    finished("ensemble_masks_fixed", 1, scores(69, 75, "_crf"))
+    finished("ensemble_masks_plain", 1, scores(69, 75, "_crf"))
     ablations, table4 = (experiments.cells(table) for table in (experiments.CHANGES, experiments.TABLE4))
     text = tables.changes(results.of_runs(settings.runs_root), "One thing changed", ablations, table4)
-    assert row(text, "first masks: threshold 0.25 in place of Otsu's") == ["69.0", "74.0", "75.0", "80.0", "1"]
+    assert row(text, "first masks: no class evidence") == ["69.0", "74.0", "75.0", "80.0", "1"]
 
 
 def test_supervisions_side_by_side_with_their_share_of_the_bound():
