@@ -22,6 +22,7 @@ from PIL import Image
 import experiments
 from conftest import CHAIN, ONE_SCALE, TEST, TRAINVAL, run_stage
 from src import InputError, checkpoints, compute, data, records, runs, training
+from src.methods import class_evidence
 from src.models import segmenters
 from src.postprocessing import finishing
 
@@ -269,6 +270,13 @@ def test_pretraining_on_another_device(script, meta):
     code, _, err = script("train_classifier/pretrain_on_drawings.py", *small)
     assert code == 0, err
     assert len(meta) == 1
+
+
+def test_class_evidence_on_another_device(settings, meta, monkeypatch):
+    monkeypatch.setattr(class_evidence, "subject_classes", lambda *_: (np.arange(1000) < 9, 0.4))
+    photos, run = data.load(settings), runs.Run(settings)
+    predict = class_evidence.weigh(run, photos, lambda index: np.zeros((len(index), 48, 48)), weight=0.5)
+    assert predict(photos.test).shape == (len(photos.test), 48, 48)
 
 
 def test_a_tensor_left_on_the_cpu_is_an_error(meta):
