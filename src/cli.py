@@ -36,6 +36,7 @@ LIMITS = {  # of constants, whichever script has them; every other number must a
     "EARLY": (0, 1), "WORST": (0, 10**6), "DRAWINGS": (1, 10**7), "HELD_OUT": (1, 10**7),
     "PET_VALUES": (0, 255), "ALPHA": (0, 1e3), "DELTA": (0, 1), "THETA": (0, 1), "ECS_WEIGHT": (0, 1e6),
     "CLASS_WEIGHT": (0, 1e6), "PHOTOS_A_PASS": (1, 10**9), "LEAST_SURE": (1, 1000),
+    "EVIDENCE": (0, 100),
 }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def test_help_as_a_user_types_it():
         ("train_ccam/train_ccam.py", ["--amp=false"], "argument --amp/--no-amp: ignored explicit argument 'false'"),
         ("train_ccam/train_ccam.py", ["--image-size", "3"], "--image-size: at least 48"),
         ("train_unet/train_on_ensemble.py", ["--rounds", "0"], "--rounds: at least 1"),
+        ("train_unet/train_on_ensemble.py", ["--evidence", "-1"], "--evidence: at least 0"),
         ("train_unet/train_on_ensemble.py", ["--dilate", "-0.1"], "--dilate: at least 0"),
         ("train_unet/train_on_37CCAM.py", ["--size", "100"], "--size: a multiple of 16"),
         ("train_ccam/train_ccam.py", ["--backbone", "vgg"], "unknown backbone 'vgg'; one of resnet18"),
