@@ -79,8 +79,10 @@ def weigh(run, photos, predict, *, weight):
         weight: of the evidence; 0 leaves the predictor as it is, as does a network without classes, or of whose
             classes none is subject.
     """
+    if not weight:
+        return predict
     model = backbones.fuse_batchnorm(classifiers.pretrained(run.settings))
-    if not weight or not model.fc.out_features:
+    if not model.fc.out_features:
         return predict
     found = {}
     counted = photos.trainval[:: -(-len(photos.trainval) // PHOTOS) or 1]
