@@ -203,7 +203,7 @@ EXPERIMENTS = [
     *unet("train_on_gt", "U-Net (random weights) on ground truth", "Pretrained", "68.25 / 84.77", ground_truth=True),
     Experiment(
         ENSEMBLE, {}, MEMBER, short=SHORT_MASKS,
-        cells=(Cell(TABLE4, "CCAM at Otsu's thresholds, with class evidence"), Cell(TABLE4, FIRST, score="{}_crf")),
+        cells=(Cell(TABLE4, "first masks before dCRF"), Cell(TABLE4, FIRST, score="{}_crf")),
     ),
     Experiment(
         SEGMENTER, {}, ("ensemble_masks",), short=(*SHORT_SEGMENTER, "--rounds", "1"),

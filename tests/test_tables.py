@@ -47,7 +47,7 @@ def test_mean_and_deviation_over_seeds(settings, finished):
     assert row(text, experiments.FINAL) == ["82.0 ± 2.8", "87.0 ± 2.8", "84.0 ± 2.8", "89.0 ± 2.8", "2"]
     assert row(text, "segmenter trained on them")[2:] == ["71.5 ± 0.7", "76.5 ± 0.7", "2"]
     assert row(text, "final masks / bound") == ["0.800", "0.810", "0.911", "0.916", "1"]
-    assert "Otsu's thresholds" not in text  # that was not run
+    assert "first masks before dCRF" not in text  # that was not run
 
 
 def test_results_are_kept_and_read_again(settings, finished, tmp_path):
