@@ -111,17 +111,6 @@ def strata(summaries):
     return tables.markdown(["Test IoU, %", *STRATA], rows)
 
 
-def ablations(summaries, **options):
-    """What changes one thing of Table 4."""
-    rows, beside = experiments.cells(experiments.CHANGES), experiments.cells(experiments.TABLE4)
-    return tables.changes(summaries, experiments.CHANGES, rows, compared_with=beside, **options)
-
-
-def ablations_by_stratum(summaries):
-    """The same on test, in the two strata."""
-    return ablations(summaries, columns=STRATA, read=by_stratum)
-
-
 def table5(summaries):
     """Labels, boxes and ground truth side by side."""
     return tables.supervisions(summaries, "Table 5", experiments.TABLE5)
@@ -156,7 +145,7 @@ def spread(name):
 
 RENDERERS = {
     "headline": headline, "ratios": ratios, "steps": steps, "figures": figures, "strata": strata, "runs": runs,
-    "table5": table5, "ablations": ablations, "ablations_by_stratum": ablations_by_stratum,
+    "table5": table5,
     "tables": lambda summaries: "\n".join(published(t)(summaries) for t in experiments.PUBLISHED),
     **{table.replace(" ", "").lower(): published(table) for table in experiments.TABLES},
 }  # fmt: skip
