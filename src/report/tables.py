@@ -139,16 +139,12 @@ def steps(summaries, title, cells, ratio):
     return markdown([title, *COLUMNS, "seeds"], [*rows, _seeds_row(text, ratios, digits=3)])
 
 
-def changes(summaries, title, cells, compared_with, columns=COLUMNS, read=both_splits):
-    """Ablations, cells = [(run's name, cell)], that were run, beside the rows of `compared_with` that they change.
-
-    Args:
-        columns, read: the four columns, and the function that reads them, as `both_splits`.
-    """
-    on = {cell.row: read(summaries, name, cell.score) for name, cell in compared_with}
-    found = [(cell, read(summaries, name, cell.score)) for name, cell in cells]
+def changes(summaries, title, cells, compared_with):
+    """Ablations, cells = [(run's name, cell)], that were run, beside the rows of `compared_with` that they change."""
+    on = {cell.row: both_splits(summaries, name, cell.score) for name, cell in compared_with}
+    found = [(cell, both_splits(summaries, name, cell.score)) for name, cell in cells]
     rows = [_seeds_row(cell.row, seeds, beside=on[cell.beside]) for cell, seeds in found if seeds]
-    return markdown([title, *columns, "seeds"], rows) if rows else ""
+    return markdown([title, *COLUMNS, "seeds"], rows) if rows else ""
 
 
 def supervisions(summaries, title, columns):
