@@ -101,7 +101,7 @@ FIVE = {  # members of an ensemble, and the runs that they are read from
     "class_specific_ccam specific_37_class": "train_ccam_on_specific_37_class",
 }  # fmt: skip
 SHORT_UNET = ("--size", "64", "--epochs", "7")
-PLAIN = ("--evidence", "0")  # of classes; few kinds have too few of ImageNet's
+PLAIN = ("--evidence", "0")  # of classes
 SHORT_MASKS = (*ONE_SCALE, *PLAIN)
 SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
 MEMBER = ("train_ccam_pretrained",)
@@ -285,7 +285,7 @@ def own(classes, background, quick=False, boxes=False):
     if classes > 1:
         members.append("class_specific_ccam specific_37_class")
     name = "_".join(word for word, given in (("quick", quick), ("boxes", boxes)) if given)  # tells the runs apart
-    further = (*PLAIN, *(BOXES if boxes else ()))
+    further = BOXES if boxes else ()
     first = Experiment(ENSEMBLE, {"name": name}, tuple(FIVE[m] for m in members), ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
     flags = ("--masks", name, "--dilate", "0", "--rounds", str(QUICK_ROUNDS if quick else OWN_ROUNDS), "--early", "0.5")

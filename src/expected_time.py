@@ -7,6 +7,7 @@ import torch
 
 from src import compute
 from src.data import decoding
+from src.methods import class_evidence
 from src.models import classifiers
 from src.postprocessing import crf
 
@@ -17,6 +18,7 @@ CLASSIFIER = 15.0  # six passes with most of the network frozen
 MAPS = 6.5  # scales 1 and 1.5 and their mirror images
 SEGMENTER = 30.0  # eight passes forward and, down to what is frozen, backward; the way up included
 MASKS = 5.0  # scale 1.25 and its mirror image, the way up included
+EVIDENCE = 2 * sum(side**2 for side in class_evidence.SIDES)  # pixels that it looks at, with the mirror images
 
 
 def of_own_chain(settings, photos, names, members, rounds):
@@ -30,16 +32,23 @@ def of_own_chain(settings, photos, names, members, rounds):
     """
     forward, refine = _measure(settings, photos)
     some, every = len(photos.trainval) * forward, len(photos.trainval) + len(photos.test)
+    counted, looks = min(len(photos.trainval), class_evidence.PHOTOS), EVIDENCE / settings.image_size**2
+
+    def made(passes, weighed):
+        """Seconds of all masks; weighed with class evidence, probabilities of counted photos are made twice more."""
+        more = counted * (2 * passes + looks) + every * looks if weighed else 0
+        return (every * passes + more) * forward + every * refine
+
     found = {}
     for name in names:
         if "ensemble" not in name:
             found[name] = some * (CLASSIFIER * settings.passes if "classifier" in name else CCAM)
         elif "masks" in name:
-            found[name] = every * (members * MAPS * forward + refine)
+            found[name] = made(members * MAPS, True)
         else:
             trainings = 1 + (rounds - 1) / 2  # those but the last are half as long
-            masks = every * (MASKS * forward + refine)
-            found[name] = trainings * some * SEGMENTER * settings.passes + rounds * masks
+            found[name] = trainings * some * SEGMENTER * settings.passes
+            found[name] += made(MASKS, False) + (rounds - 1) * made(MASKS, True)
     return found
 
 

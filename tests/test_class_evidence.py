@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from src import compute
 from src.methods import class_evidence
 from src.models import classifiers
 
@@ -91,6 +92,21 @@ def test_the_chair_leaves_the_mask(network, photos, settings):
     assert found.dtype == np.float32 and found.shape == (8, 64, 64)
     assert pet.min() > 0.7 and chair.max() < 0.5 and lawn.max() < 0.2
     assert lines == ["class evidence: 2 of 4 classes are subject, 50% of all places"]
+
+
+def test_even_odds_lie_between_the_subject_and_the_rest(network, photos, settings):
+    """Of few kinds labels explain few classes: little evidence is much, if there is less outside."""
+    names = nn.Linear(3, 100)
+    nn.init.zeros_(names.weight), nn.init.zeros_(names.bias)
+    names.weight.data[:4], names.bias.data[:4] = network.fc.weight / 2, network.fc.bias
+    network.fc = names
+    light = torch.from_numpy(np.random.default_rng(0).integers(0, 20, (8, 1, 1, 1)))  # or labels would explain chairs
+    pixels = (photos.batch(np.arange(8)).int() + light).clamp(max=255).byte()
+    photos.batch = lambda index: pixels[index]
+    (predict, lines), share = weighed(settings, photos), class_evidence.scores_of_places
+    found, odds_of_pet = predict(photos.trainval), share(network, compute.normalise(pixels))[0, :2, 0, 0].sum()
+    assert "2 of 100 classes" in lines[0] and odds_of_pet < 0.5, "as a share it would speak against the pet"
+    assert found[:, 8:24, 8:24].min() > 0.7 > found[:, 40:56, 8:24].max()
 
 
 def test_labels_of_other_photos_do_not_matter(network, photos, settings):

@@ -11,7 +11,7 @@ ORDER = (
     "src", "src.metrics", "src.maps", "src.files", "src.locks", "src.manifest", "src.checkpoints", "src.distributed",
     "src.compute", "src.runner", "src.cli", "src.provenance", "src.agreement", "src.records",
     "src.runs", "src.drawings", "src.data",
-    "src.models", "src.postprocessing", "src.report", "src.expected_time", "src.scoring", "src.training", "src.methods",
+    "src.models", "src.postprocessing", "src.report", "src.scoring", "src.training", "src.methods", "src.expected_time",
     "src.export", "src.prediction", "src.predicted", "src.portable", "experiments", "scripts", "reproduce",
     "benchmarks",
 )  # fmt: skip

@@ -67,36 +67,44 @@ def odds(probability):
     return np.log(probability / (1 - probability))
 
 
+def of_each(index, describe):
+    """describe(some photo indices) of all the photos `index` (n,), which the workers share: float (n, ...)."""
+    found = {}
+    for some in distributed.shard(data.chunks(index, 32)):
+        found.update(zip(some.tolist(), describe(some), strict=True))
+    found = distributed.all_gather_dicts(found)
+    return np.stack([found[int(i)] for i in index])
+
+
 @torch.inference_mode()
 def weigh(run, photos, predict, *, weight):
     """A predictor of probabilities, weighed with the evidence of the pretrained network's classes.
 
-    The logarithm of the odds of p becomes that of p + weight x (that of e - that of the subject's share), where e is
-    the share of subject classes in the softmax of a place.
+    The logarithm of the odds of p becomes that of p + weight x (that of e - its middle), where e is the share of
+    subject classes in the softmax of a place, and the middle lies halfway between its means in the masks and outside.
 
     Args:
         predict: photo indices (n,) to probabilities (n, S, S); its trainval masks say which classes are subject.
         weight: of the evidence; 0 leaves the predictor as it is, as does a network without classes, or of whose
             classes none is subject.
     """
-    if not weight:
+    if not weight or not len(photos.trainval):
         return predict
     model = backbones.fuse_batchnorm(classifiers.pretrained(run.settings))
     if not model.fc.out_features:
         return predict
-    found = {}
-    counted = photos.trainval[:: -(-len(photos.trainval) // PHOTOS) or 1]
-    for some in distributed.shard(data.chunks(counted, 32)):
-        images = compute.to_device(photos.batch(some)).float()
+    counted = photos.trainval[:: -(-len(photos.trainval) // PHOTOS)]
+
+    def classes(index):
+        images = compute.to_device(photos.batch(index)).float()
         images = F.interpolate(images, (SIDES[0], SIDES[0]), mode="bilinear", antialias=True)
         with compute.autocast(run.settings):
             scores = scores_of_places(model, compute.normalise(images))
-        subject = compute.to_device((predict(some) > 0.5).astype(np.float32))
+        subject = compute.to_device((predict(index) > 0.5).astype(np.float32))
         inside = scores * F.adaptive_avg_pool2d(subject[:, None], scores.shape[-1])
-        both = compute.to_numpy(torch.stack([scores.mean((2, 3)), inside.mean((2, 3))], 1))
-        found.update(zip(some.tolist(), both, strict=True))
-    found = distributed.all_gather_dicts(found)
-    scores, inside = np.stack([found[int(i)] for i in counted], 1) if len(counted) else np.zeros((2, 1, 1))
+        return compute.to_numpy(torch.stack([scores.mean((2, 3)), inside.mean((2, 3))], 1))
+
+    scores, inside = of_each(counted, classes).swapaxes(0, 1)
     chosen, prior = subject_classes(scores, inside, photos.breeds[counted])
     run.log(f"class evidence: {chosen.sum()} of {len(chosen)} classes are subject, {prior:.0%} of all places")
     if not chosen.any() or not 0 < prior < 1:
@@ -107,12 +115,22 @@ def weigh(run, photos, predict, *, weight):
         with compute.autocast(run.settings):
             return scores_of_places(model, images)[:, chosen].sum(1)
 
-    @torch.inference_mode()
-    def weighed(index):
+    def odds_of_evidence(index):
         images = compute.normalise(photos.batch(index))
         scales = [side / images.shape[-1] for side in SIDES]
-        found = compute.to_numpy(maps.multi_scale(evidence, images, scales, centre=model.backbone.centre))
-        total = odds(predict(index)) + weight * (odds(found) - odds(prior))
+        return odds(compute.to_numpy(maps.multi_scale(evidence, images, scales, centre=model.backbone.centre)))
+
+    def sums(index):
+        subject, found = predict(index) > 0.5, odds_of_evidence(index)
+        parts = [subject, found * subject, ~subject, found * ~subject]
+        return np.stack(parts, 1).sum((2, 3), dtype=np.float64)
+
+    number_in, total_in, number_out, total_out = of_each(counted, sums).sum(0)
+    middle = (total_in / number_in + total_out / number_out) / 2
+
+    @torch.inference_mode()
+    def weighed(index):
+        total = odds(predict(index)) + weight * (odds_of_evidence(index) - middle)
         return (1 / (1 + np.exp(-total))).astype(np.float32)
 
     return weighed
