@@ -105,7 +105,7 @@ PLAIN = ("--evidence", "0")  # of classes
 SHORT_MASKS = (*ONE_SCALE, *PLAIN)
 SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
 MEMBER = ("train_ccam_pretrained",)
-OWN_ROUNDS, QUICK_ROUNDS = 3, 2  # of a segmenter of own photos
+ROUNDS, QUICK_ROUNDS = 3, 2  # of a segmenter; of one of own photos in a hurry
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
 
 
@@ -222,7 +222,7 @@ ABLATIONS = [
     without("segmenter: no class evidence", SEGMENTER, "plain", ("ensemble_masks_plain",), "--masks", "plain", *PLAIN),
     without("segmenter: masks of five members", SEGMENTER, "five", ("ensemble_masks_five",), "--masks", "five"),
     without("segmenter: masks without dCRF", SEGMENTER, "no_crf", ("ensemble_masks",), "--no-refine"),
-    without("segmenter: one round in place of two", SEGMENTER, "one", ("ensemble_masks",), "--rounds", "1"),
+    without("segmenter: one round in place of three", SEGMENTER, "one", ("ensemble_masks",), "--rounds", "1"),
     without("segmenter: no stage frozen", SEGMENTER, "free", ("ensemble_masks",), "--frozen-stages", "0"),
 ]  # fmt: skip
 WITH_BOXES = [
@@ -288,7 +288,7 @@ def own(classes, background, quick=False, boxes=False):
     further = BOXES if boxes else ()
     first = Experiment(ENSEMBLE, {"name": name}, tuple(FIVE[m] for m in members), ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
-    flags = ("--masks", name, "--dilate", "0", "--rounds", str(QUICK_ROUNDS if quick else OWN_ROUNDS), "--early", "0.5")
+    flags = ("--masks", name, "--dilate", "0", "--rounds", str(QUICK_ROUNDS if quick else ROUNDS))
     flags += (*further, *(("--scenes",) if background else ()))
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
     others = [e for e in EXPERIMENTS if e.script not in (ENSEMBLE, SEGMENTER)]

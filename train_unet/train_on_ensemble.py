@@ -20,9 +20,9 @@ SUPERVISION = "labels"  # or boxes, of trainval: masks stay inside, and the segm
 MASKS = ""  # NAME of the ensemble_masks run to learn from
 SCENES = False  # the photos of background/ train, too, as empty masks
 SEGMENTER = "backbone_unet"  # a U-Net around --backbone; or unet, one of torchvision's or smp:Unet:resnet34
-ROUNDS = 2  # each trains a new network on the masks of the mean of those before
+ROUNDS = 3  # each trains a new network on the masks of the mean of those before
 EPOCHS = 8  # passes over trainval of the last round
-EARLY = 1.0  # share of them in the rounds before
+EARLY = 0.5  # share of them in the rounds before
 BATCH_SIZE = 16  # photos a step
 LR = 0.001  # learning rate of AdamW, where the cosine schedule starts
 FROZEN_STAGES = 3  # first stages of a backbone_unet's backbone that stay as they are
@@ -47,13 +47,13 @@ def main(settings):
     how = dict(segmenter=SEGMENTER, size=side, reading=reading, batch_size=BATCH_SIZE, frozen_stages=FROZEN_STAGES)
     run, networks, scores = runs.Run(settings, name=NAME), [], {}
     for number, epochs in enumerate([EPOCHS * EARLY] * (ROUNDS - 1) + [EPOCHS], 1):
-        part = run.part(f"round{number}")
+        part, learnt = run.part(f"round{number}"), photos.only_trainval()
         labels = masks.from_folder(photos, source, side)
         networks.append(training.train_segmenter(part, photos, labels, boxes=boxes, epochs=epochs, lr=LR, **how))
         if number < ROUNDS:
             mean = segmenters.predictor(settings, photos, networks, side, scales=SCALES)
             mean = class_evidence.weigh(part, photos, mean, weight=EVIDENCE)
-            found = scoring.make_and_score(part, photos, mean, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
+            found = scoring.make_and_score(part, learnt, mean, recipes, ignore_band=IGNORE_BAND, boxes=boxes)
             run.log(", ".join([f"round {number}", *(f"{k} {100 * v['pet_iou']:.1f}" for k, v in found.items())]))
             scores[part.path.name], source = found, part.path / source.name
     run.save(segmenters.checkpoint(networks[-1], SEGMENTER, settings, side, reading))

@@ -67,6 +67,10 @@ class PhotoSet:
             raise InputError(f"--test-only, but {self.root} has no test photo")
         return replace(self, trainval=self.trainval[:0])
 
+    def only_trainval(self):
+        """The same without test photos."""
+        return replace(self, test=self.test[:0])
+
     def batch(self, index):
         """uint8 tensor (N, 3, S, S) of the photos at these indices."""
         return torch.from_numpy(np.stack([self.pixels[int(i)] for i in index]))

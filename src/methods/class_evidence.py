@@ -1,8 +1,8 @@
 """Class evidence: where a photo looks like a class that is subject in all photos together.
 
 A chair that stands out beside a cat is in the map of its photo. The classifier calls it a chair, and over all photos
-places of that name are seldom subject, and no label goes with them. So the classes that count as subject are found from
-the first maps and the image-level labels alone, and a probability is weighed with how much each place looks like them.
+most places of that name lie outside the masks. So the classes that count as subject are found from the masks of all
+photos, and a probability is weighed with how much each place looks like them.
 """
 
 import numpy as np
@@ -15,7 +15,6 @@ from src.models import backbones, classifiers
 SIDES = (128, 256)  # pixels of the photo, each with its mirror image: from the whole subject to its parts
 SHARPNESS = 4.0  # of the softmax of a place: nearly its likeliest class alone
 PHOTOS = 1000  # at most, over which classes are counted
-EXPLAINED = 0.02  # share of the variance of a class's scores that labels explain, from which on it goes with them
 CLOSEST = 0.005  # to 0 and 1 that a probability may come: odds stay finite
 
 
@@ -30,63 +29,33 @@ def scores_of_places(model, images):
     return (SHARPNESS * logits).softmax(1)
 
 
-def explained(scores, labels):
-    """Share of the variance of scores (n, K) that labels (n,) explain, float (K,): epsilon squared (Kelley, 1935).
-
-    Unlike eta squared it is 0 on average where labels say nothing, however few photos each has.
-    """
-    names = np.unique(labels)
-    means = np.stack([scores[labels == name].mean(0) for name in names])
-    within = ((scores - means[np.searchsorted(names, labels)]) ** 2).sum(0) / max(1, len(labels) - len(names))
-    total = scores.var(0) * len(labels) / max(1, len(labels) - 1)
-    return np.where(total > 1e-12, 1 - within / np.maximum(total, 1e-12), 0)  # a score that never changes tells nothing
-
-
-def subject_classes(scores, inside, labels):
-    """Which classes are subject: (bool (K,), the subject's share of all places).
-
-    A class is, if its places lie in the masks more often than any place, and labels explain its score; where there are
-    no two labels to tell, if most of its places lie in the masks.
-
-    Args:
-        scores: float (n, K), mean over the places of each photo. inside: the same of places in its mask, else 0.
-        labels: int64 (n,), -1 for none.
-    """
-    places = scores.sum(0)
-    share = inside.sum(0) / np.maximum(places, 1e-12)
-    prior = float(inside.sum() / max(places.sum(), 1e-12))
-    known = labels >= 0
-    if len(np.unique(labels[known])) < 2:
-        return share > 0.5, prior
-    return (share > prior) & (explained(scores[known], labels[known]) > EXPLAINED), prior
-
-
 def odds(probability):
     """Logarithm of the odds of probabilities, kept CLOSEST from 0 and 1."""
     probability = np.clip(probability, CLOSEST, 1 - CLOSEST)
     return np.log(probability / (1 - probability))
 
 
-def of_each(index, describe):
-    """describe(some photo indices) of all the photos `index` (n,), which the workers share: float (n, ...)."""
+def sum_over(index, sums_of):
+    """Sum over the photos `index` (n,), which the workers share, of sums_of(some of them): (m,) to float (m, ...)."""
     found = {}
     for some in distributed.shard(data.chunks(index, 32)):
-        found.update(zip(some.tolist(), describe(some), strict=True))
+        found.update(zip(some.tolist(), sums_of(some), strict=True))
     found = distributed.all_gather_dicts(found)
-    return np.stack([found[int(i)] for i in index])
+    return np.sum([found[int(i)] for i in index], 0, dtype=np.float64)
 
 
 @torch.inference_mode()
 def weigh(run, photos, predict, *, weight):
     """A predictor of probabilities, weighed with the evidence of the pretrained network's classes.
 
-    The logarithm of the odds of p becomes that of p + weight x (that of e - its middle), where e is the share of
-    subject classes in the softmax of a place, and the middle lies halfway between its means in the masks and outside.
+    Subject is a class of which most places lie in the masks. The logarithm of the odds of p becomes that of p +
+    weight x (that of e - its middle), where e is the share of subject classes in the softmax of a place, and the middle
+    lies halfway between its means in the masks and outside.
 
     Args:
-        predict: photo indices (n,) to probabilities (n, S, S); its trainval masks say which classes are subject.
-        weight: of the evidence; 0 leaves the predictor as it is, as does a network without classes, or of whose
-            classes none is subject.
+        predict: photo indices (n,) to probabilities (n, S, S); those of trainval say which classes are subject.
+        weight: of the evidence; 0 leaves the predictor as it is, as does a network without classes or of whose classes
+            none is subject, and masks that are all of the photos.
     """
     if not weight or not len(photos.trainval):
         return predict
@@ -95,7 +64,7 @@ def weigh(run, photos, predict, *, weight):
         return predict
     counted = photos.trainval[:: -(-len(photos.trainval) // PHOTOS)]
 
-    def classes(index):
+    def places(index):
         images = compute.to_device(photos.batch(index)).float()
         images = F.interpolate(images, (SIDES[0], SIDES[0]), mode="bilinear", antialias=True)
         with compute.autocast(run.settings):
@@ -104,10 +73,10 @@ def weigh(run, photos, predict, *, weight):
         inside = scores * F.adaptive_avg_pool2d(subject[:, None], scores.shape[-1])
         return compute.to_numpy(torch.stack([scores.mean((2, 3)), inside.mean((2, 3))], 1))
 
-    scores, inside = of_each(counted, classes).swapaxes(0, 1)
-    chosen, prior = subject_classes(scores, inside, photos.breeds[counted])
-    run.log(f"class evidence: {chosen.sum()} of {len(chosen)} classes are subject, {prior:.0%} of all places")
-    if not chosen.any() or not 0 < prior < 1:
+    everywhere, inside = sum_over(counted, places)
+    chosen = inside > everywhere / 2
+    run.log(f"class evidence: {chosen.sum()} of {len(chosen)} classes are subject")
+    if not chosen.any():
         return predict
     chosen = compute.to_device(np.flatnonzero(chosen))
 
@@ -120,12 +89,14 @@ def weigh(run, photos, predict, *, weight):
         scales = [side / images.shape[-1] for side in SIDES]
         return odds(compute.to_numpy(maps.multi_scale(evidence, images, scales, centre=model.backbone.centre)))
 
-    def sums(index):
+    def pixels(index):
         subject, found = predict(index) > 0.5, odds_of_evidence(index)
         parts = [subject, found * subject, ~subject, found * ~subject]
         return np.stack(parts, 1).sum((2, 3), dtype=np.float64)
 
-    number_in, total_in, number_out, total_out = of_each(counted, sums).sum(0)
+    number_in, total_in, number_out, total_out = sum_over(counted, pixels)
+    if not number_out:  # the masks are all of the photos
+        return predict
     middle = (total_in / number_in + total_out / number_out) / 2
 
     @torch.inference_mode()
