@@ -101,7 +101,7 @@ FIVE = {  # members of an ensemble, and the runs that they are read from
     "class_specific_ccam specific_37_class": "train_ccam_on_specific_37_class",
 }  # fmt: skip
 SHORT_UNET = ("--size", "64", "--epochs", "7")
-PLAIN = ("--evidence", "0")  # of classes
+PLAIN = ("--evidence", "0")  # no class evidence
 SHORT_MASKS = (*ONE_SCALE, *PLAIN)
 SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
 MEMBER = ("train_ccam_pretrained",)

@@ -31,24 +31,24 @@ def of_own_chain(settings, photos, names, members, rounds):
         dict name -> seconds.
     """
     forward, refine = _measure(settings, photos)
-    some, every = len(photos.trainval) * forward, len(photos.trainval) + len(photos.test)
-    counted, looks = min(len(photos.trainval), class_evidence.PHOTOS), EVIDENCE / settings.image_size**2
+    trainval, every = len(photos.trainval), len(photos.trainval) + len(photos.test)
+    counted, looks = min(trainval, class_evidence.PHOTOS), EVIDENCE / settings.image_size**2
 
-    def made(passes, weighed):
-        """Seconds of all masks; weighed with class evidence, probabilities of counted photos are made twice more."""
-        more = counted * (2 * passes + looks) + every * looks if weighed else 0
-        return (every * passes + more) * forward + every * refine
+    def weighed(number, passes):
+        """Seconds of so many masks with class evidence: probabilities of the counted photos are made twice more."""
+        return (number * (passes + looks) + counted * (2 * passes + looks)) * forward + number * refine
 
     found = {}
     for name in names:
         if "ensemble" not in name:
-            found[name] = some * (CLASSIFIER * settings.passes if "classifier" in name else CCAM)
+            found[name] = trainval * forward * (CLASSIFIER * settings.passes if "classifier" in name else CCAM)
         elif "masks" in name:
-            found[name] = made(members * MAPS, True)
+            found[name] = weighed(every, members * MAPS)
         else:
             trainings = 1 + (rounds - 1) / 2  # those but the last are half as long
-            found[name] = trainings * some * SEGMENTER * settings.passes
-            found[name] += made(MASKS, False) + (rounds - 1) * made(MASKS, True)
+            found[name] = trainings * trainval * forward * SEGMENTER * settings.passes
+            found[name] += sum(weighed(trainval, number * MASKS) for number in range(1, rounds))  # of so many networks
+            found[name] += every * (MASKS * forward + refine)
     return found
 
 

@@ -45,9 +45,9 @@ def main(settings):
     segmenters.check_name(SEGMENTER)
     recipes, reading = finishing.with_and_without_crf(refine), finishing.reading(SCALES, refine, DILATE, KEEP, LEVEL)
     how = dict(segmenter=SEGMENTER, size=side, reading=reading, batch_size=BATCH_SIZE, frozen_stages=FROZEN_STAGES)
-    run, networks, scores = runs.Run(settings, name=NAME), [], {}
+    run, learnt, networks, scores = runs.Run(settings, name=NAME), photos.only_trainval(), [], {}
     for number, epochs in enumerate([EPOCHS * EARLY] * (ROUNDS - 1) + [EPOCHS], 1):
-        part, learnt = run.part(f"round{number}"), photos.only_trainval()
+        part = run.part(f"round{number}")
         labels = masks.from_folder(photos, source, side)
         networks.append(training.train_segmenter(part, photos, labels, boxes=boxes, epochs=epochs, lr=LR, **how))
         if number < ROUNDS:

@@ -1,8 +1,8 @@
 """Class evidence: where a photo looks like a class that is subject in all photos together.
 
-A chair that stands out beside a cat is in the map of its photo. The classifier calls it a chair, and over all photos
-most places of that name lie outside the masks. So the classes that count as subject are found from the masks of all
-photos, and a probability is weighed with how much each place looks like them.
+A chair that stands out beside a cat is in the map of its photo. The classifier calls it a chair, and over the training
+photos most places of that name lie outside the masks. So the classes that count as subject are found from the masks,
+and a probability is weighed with how much each place looks like them.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from src.models import backbones, classifiers
 
 SIDES = (128, 256)  # pixels of the photo, each with its mirror image: from the whole subject to its parts
 SHARPNESS = 4.0  # of the softmax of a place: nearly its likeliest class alone
-PHOTOS = 1000  # at most, over which classes are counted
+PHOTOS = 1000  # of trainval at most, over which classes are counted and the middle is taken
 CLOSEST = 0.005  # to 0 and 1 that a probability may come: odds stay finite
 
 
@@ -74,11 +74,11 @@ def weigh(run, photos, predict, *, weight):
         return compute.to_numpy(torch.stack([scores.mean((2, 3)), inside.mean((2, 3))], 1))
 
     everywhere, inside = sum_over(counted, places)
-    chosen = inside > everywhere / 2
-    run.log(f"class evidence: {chosen.sum()} of {len(chosen)} classes are subject")
-    if not chosen.any():
+    is_subject = inside > everywhere / 2
+    run.log(f"class evidence: {is_subject.sum()} of {len(is_subject)} classes are subject")
+    if not is_subject.any():
         return predict
-    chosen = compute.to_device(np.flatnonzero(chosen))
+    chosen = compute.to_device(np.flatnonzero(is_subject))
 
     def evidence(images):
         with compute.autocast(run.settings):
