@@ -32,11 +32,11 @@ def of_own_chain(settings, photos, names, members, rounds):
     """
     forward, refine = _measure(settings, photos)
     trainval, every = len(photos.trainval), len(photos.trainval) + len(photos.test)
-    counted, looks = min(trainval, class_evidence.PHOTOS), EVIDENCE / settings.image_size**2
+    counted, looks = len(class_evidence.counted(photos)), EVIDENCE / settings.image_size**2
 
     def weighed(number, passes):
-        """Seconds of so many masks with class evidence: probabilities of the counted photos are made twice more."""
-        return (number * (passes + looks) + counted * (2 * passes + looks)) * forward + number * refine
+        """Seconds of so many masks with class evidence, for which those of the counted photos are made before."""
+        return (number + counted) * (passes + looks) * forward + number * refine
 
     found = {}
     for name in names:

@@ -35,6 +35,11 @@ def odds(probability):
     return np.log(probability / (1 - probability))
 
 
+def counted(photos):
+    """Indices of the trainval photos that are counted, evenly spread."""
+    return photos.trainval[:: -(-len(photos.trainval) // PHOTOS) or 1]
+
+
 def sum_over(index, sums_of):
     """Sum over the photos `index` (n,), which the workers share, of sums_of(some of them): (m,) to float (m, ...)."""
     found = {}
@@ -62,18 +67,20 @@ def weigh(run, photos, predict, *, weight):
     model = backbones.fuse_batchnorm(classifiers.pretrained(run.settings))
     if not model.fc.out_features:
         return predict
-    counted = photos.trainval[:: -(-len(photos.trainval) // PHOTOS)]
+    trainval, subject = counted(photos), {}  # and their masks
 
     def places(index):
         images = compute.to_device(photos.batch(index)).float()
         images = F.interpolate(images, (SIDES[0], SIDES[0]), mode="bilinear", antialias=True)
         with compute.autocast(run.settings):
             scores = scores_of_places(model, compute.normalise(images))
-        subject = compute.to_device((predict(index) > 0.5).astype(np.float32))
-        inside = scores * F.adaptive_avg_pool2d(subject[:, None], scores.shape[-1])
+        masks = predict(index) > 0.5
+        subject.update(zip(index.tolist(), masks, strict=True))
+        masks = compute.to_device(masks.astype(np.float32))[:, None]
+        inside = scores * F.adaptive_avg_pool2d(masks, scores.shape[-1])
         return compute.to_numpy(torch.stack([scores.mean((2, 3)), inside.mean((2, 3))], 1))
 
-    everywhere, inside = sum_over(counted, places)
+    everywhere, inside = sum_over(trainval, places)
     is_subject = inside > everywhere / 2
     run.log(f"class evidence: {is_subject.sum()} of {len(is_subject)} classes are subject")
     if not is_subject.any():
@@ -90,11 +97,11 @@ def weigh(run, photos, predict, *, weight):
         return odds(compute.to_numpy(maps.multi_scale(evidence, images, scales, centre=model.backbone.centre)))
 
     def pixels(index):
-        subject, found = predict(index) > 0.5, odds_of_evidence(index)
-        parts = [subject, found * subject, ~subject, found * ~subject]
+        masks, found = np.stack([subject[i] for i in index.tolist()]), odds_of_evidence(index)
+        parts = [masks, found * masks, ~masks, found * ~masks]
         return np.stack(parts, 1).sum((2, 3), dtype=np.float64)
 
-    number_in, total_in, number_out, total_out = sum_over(counted, pixels)
+    number_in, total_in, number_out, total_out = sum_over(trainval, pixels)
     if not number_out:  # the masks are all of the photos
         return predict
     middle = (total_in / number_in + total_out / number_out) / 2
