@@ -105,7 +105,7 @@ PLAIN = ("--evidence", "0")  # no class evidence
 SHORT_MASKS = (*ONE_SCALE, *PLAIN)
 SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
 MEMBER = ("train_ccam_pretrained",)
-ROUNDS, QUICK_ROUNDS = 3, 2  # of a segmenter; of one of own photos in a hurry
+QUICK = ("--rounds", "2")  # of the segmenter of own photos in a hurry
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
 
 
@@ -288,8 +288,8 @@ def own(classes, background, quick=False, boxes=False):
     further = BOXES if boxes else ()
     first = Experiment(ENSEMBLE, {"name": name}, tuple(FIVE[m] for m in members), ("--members", *members, *further))
     # Growth covers the border band of Oxford's trimaps, which other photos do not have.
-    flags = ("--masks", name, "--dilate", "0", "--rounds", str(QUICK_ROUNDS if quick else ROUNDS))
-    flags += (*further, *(("--scenes",) if background else ()))
+    flags = ("--masks", name, "--dilate", "0", *further, *(QUICK if quick else ()))
+    flags += ("--scenes",) if background else ()
     last = Experiment(SEGMENTER, {"name": name}, (first.name,), flags)
     others = [e for e in EXPERIMENTS if e.script not in (ENSEMBLE, SEGMENTER)]
     return with_upstreams([last.name], [*others, first, last])

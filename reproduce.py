@@ -205,7 +205,7 @@ def own_chain(settings, photos):
     chain = experiments.own(classes, layouts.has_scenes(photos.root), QUICK, SUPERVISION == "boxes")
     names = [e.name for e in chain]
     ahead = [e.name for e in chain if settings.overwrite or not runs.finished(directory(settings, e))]
-    members, rounds = len(chain[-2].reads), experiments.QUICK_ROUNDS if QUICK else experiments.ROUNDS
+    members, rounds = len(chain[-2].reads), constants_of(settings, chain[-1])["ROUNDS"]
     expected, left = dict.fromkeys(names, 0), "all stages finished before"
     if ahead:
         expected = expected_time.of_own_chain(settings, photos, names, members, rounds)

@@ -277,7 +277,7 @@ def test_own_photos_get_the_members_that_they_allow(classes, background, quick, 
     assert len(chain[-2].reads) == members and set(chain[-2].reads) < {e.name for e in chain}
     assert len({e.name for e in chain}) == len(chain) and sum("ensemble" in e.name for e in chain) == 2
     flags = chain[-1].flags
-    assert flags[flags.index("--rounds") + 1] == ("2" if quick else "3") and ("--scenes" in flags) == background
+    assert ("--rounds" in flags) == quick and ("--scenes" in flags) == background
 
 
 # --- folders that mean something else, and names that nobody expects ---
