@@ -58,10 +58,10 @@ def salient(index):
     return found
 
 
-def weighed(settings, photos, weight=0.5):
+def weighed(settings, photos, predict=salient, weight=0.5):
     lines = []
     run = SimpleNamespace(settings=settings, log=lines.append)
-    return class_evidence.weigh(run, photos, salient, weight=weight), lines
+    return class_evidence.weigh(run, photos, predict, weight=weight), lines
 
 
 def test_the_chair_leaves_the_mask(network, photos, settings):
@@ -79,18 +79,20 @@ def test_a_chair_that_stands_out_everywhere_stays(network, photos, settings):
     def both(index):
         return np.where(np.arange(64) < 32, 0.7, 0.2).astype(np.float32) * np.ones((len(index), 64, 1), np.float32)
 
-    predict = class_evidence.weigh(SimpleNamespace(settings=settings, log=print), photos, both, weight=0.5)
+    predict, _ = weighed(settings, photos, both)
     assert predict(photos.trainval)[:, 40:56, 8:24].min() > 0.7
 
 
 def test_the_pet_comes_back(network, photos, settings):
-    """A map that missed the pet of one photo, a photo of test even, gets it from what the others say."""
-    photos.trainval = np.arange(7)
+    """The map of a test photo missed the pet, and gets it from what trainval says: test says nothing."""
+    photos.trainval, asked = np.arange(7), []
 
     def missed(index):
+        asked.extend(index)
         return np.where((np.asarray(index) == 7)[:, None, None], np.float32(0.45), salient(index))
 
-    predict = class_evidence.weigh(SimpleNamespace(settings=settings, log=print), photos, missed, weight=0.5)
+    predict, _ = weighed(settings, photos, missed)
+    assert sorted(asked) == list(range(7))
     found = predict(np.array([7]))[0]
     assert found[8:24, 8:24].min() > 0.5 > found[:, 40:56].max()
 
