@@ -125,6 +125,17 @@ def test_test_photos_change_nothing_that_is_learned(chain_run, chain_script, dat
             assert path.read_bytes() == (before / path.relative_to(folder)).read_bytes(), path
 
 
+def test_both_readings_are_looked_for_among_the_masks_of_a_run(chain_run, chain_script, drawn):
+    folders = [chain_run(name) for name in ("train_on_ensemble", "train_on_ensemble_gt")]
+    chain_script.runs_root, chain_script.data_root = folders[0].parents[1], drawn
+    code, out, err = chain_script("benchmarks/readings.py", "--at-least", "0", "101")
+    assert code == 0, err
+    least, impossible = ([float(cell) for cell in line.split("|")[2:4]] for line in out.splitlines()[-3:-1])
+    scores = records.summary_of(folders[1])["metrics"]
+    known = max(scores[key]["pet_iou_border_ignored"] for key in ("test", "test_crf"))
+    assert 100 * known - 0.1 <= least[1] <= 100 and 0 < least[0] <= 100 and np.isnan(impossible).all()
+
+
 def test_the_final_segmenter_makes_the_same_masks_again(chain_run, chain_script, chain_root):
     """What train_on_ensemble.py read its segmenter with travels in the checkpoint."""
     final = chain_run("train_on_ensemble")
