@@ -3,7 +3,7 @@
 Run:    python benchmarks/readings.py --data-root PHOTOS --image-size 128
 Reads:  runs/train_on_ensemble/seed0/ and runs/train_on_ensemble_gt/seed0/; the trimaps of test
 Writes: nothing; a segmenter's probability gives many masks, by level, growth and dense CRF. Prints the best IoU with
-        the border ignored among those that have at least so much with border = pet
+        the border ignored among those that have at least so much with border = pet; nan if none has
 """
 
 import sys
@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be impo
 
 import numpy as np
 
-from src import cli, compute, count_of, data, metrics, prediction, runs
+from src import InputError, cli, compute, count_of, data, metrics, prediction, runs
 from src.data import decoding
 from src.postprocessing import finishing, masks
 from src.report import tables
@@ -46,6 +46,8 @@ def main(settings):
     index = photos.with_truth(photos.test)
     if BREEDS:
         index = index[np.isin([photos.breed_names[k] for k in photos.breeds[index]], BREEDS.split(","))]
+    if not len(index):
+        raise InputError(f"no test photo with a trimap{f' of {BREEDS}' if BREEDS else ''} in {photos.root}")
     index, best = index[::EVERY], {}
     for name, script in RUNS.items():
         segmenter, counts = prediction.load(runs.upstream(settings, script), amp=settings.amp), []

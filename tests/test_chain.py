@@ -134,6 +134,8 @@ def test_both_readings_are_looked_for_among_the_masks_of_a_run(chain_run, chain_
     scores = records.summary_of(folders[1])["metrics"]
     known = max(scores[key]["pet_iou_border_ignored"] for key in ("test", "test_crf"))
     assert 100 * known - 0.1 <= least[1] <= 100 and 0 < least[0] <= 100 and np.isnan(impossible).all()
+    code, _, err = chain_script("benchmarks/readings.py", "--breeds", "none of them")
+    assert code == 2 and "no test photo with a trimap of none of them" in err and len(err.splitlines()) == 1
 
 
 def test_the_final_segmenter_makes_the_same_masks_again(chain_run, chain_script, chain_root):
