@@ -103,7 +103,8 @@ FIVE = {  # members of an ensemble, and the runs that they are read from
 SHORT_UNET = ("--size", "64", "--epochs", "7")
 PLAIN = ("--evidence", "0")  # no class evidence
 SHORT_MASKS = (*ONE_SCALE, *PLAIN)
-SHORT_SEGMENTER = ("--epochs", "12", "--batch-size", "8")
+SHORT_BOUND = ("--epochs", "12", "--batch-size", "8")
+SHORT_SEGMENTER = (*SHORT_BOUND, "--rounds", "1")
 MEMBER = ("train_ccam_pretrained",)
 QUICK = ("--rounds", "2")  # of the segmenter of own photos in a hurry
 ENSEMBLE, SEGMENTER = "train_ccam/ensemble_masks.py", "train_unet/train_on_ensemble.py"
@@ -163,10 +164,9 @@ def unet(model, row, column, published, reads=(), ground_truth=False):
 
 def without(row, script, name, reads, *flags):
     """An ablation: one thing of Table 4 changed, beside the row that it changes."""
-    short, beside = (SHORT_SEGMENTER, REFINED) if script == SEGMENTER else (ONE_SCALE, FIRST)
-    return Experiment(
-        script, {"name": name}, reads, flags, short, cells=(Cell(CHANGES, row, score="{}_crf", beside=beside),)
-    )
+    short, beside = (SHORT_SEGMENTER, REFINED) if script == SEGMENTER else (SHORT_MASKS, FIRST)
+    cell = Cell(CHANGES, row, score="{}_crf", beside=beside)
+    return Experiment(script, {"name": name}, reads, flags, short, cells=(cell,))
 
 
 EXPERIMENTS = [
@@ -206,12 +206,12 @@ EXPERIMENTS = [
         cells=(Cell(TABLE4, "first masks before dCRF"), Cell(TABLE4, FIRST, score="{}_crf")),
     ),
     Experiment(
-        SEGMENTER, {}, ("ensemble_masks",), short=(*SHORT_SEGMENTER, "--rounds", "1"),
+        SEGMENTER, {}, ("ensemble_masks",), short=SHORT_SEGMENTER,
         cells=(Cell(TABLE4, "segmenter trained on them"), Cell(TABLE4, REFINED, score="{}_crf"),
                Cell(TABLE4, FINAL, score="{}_final")),
     ),
     Experiment(
-        "train_unet/train_on_ensemble_gt.py", {}, short=SHORT_SEGMENTER, ground_truth=True,
+        "train_unet/train_on_ensemble_gt.py", {}, short=SHORT_BOUND, ground_truth=True,
         cells=(Cell(TABLE4, BOUND), Cell(TABLE4, BOUND_CRF, score="{}_crf")),
     ),
 ]  # fmt: skip

@@ -120,6 +120,12 @@ def test_every_cell_has_a_place_and_one_experiment_fills_it():
         assert {column for _, column in filled} == set(columns)
 
 
+def test_a_short_ablation_is_as_short_as_what_it_changes():
+    short_of = {e.script: e.short for e in experiments.EXPERIMENTS if not e.ground_truth}
+    further = [e for e in experiments.ABLATIONS + experiments.WITH_BOXES if not e.ground_truth]
+    assert further and all(e.short == short_of[e.script] for e in further)
+
+
 def test_upstreams_stand_before_what_reads_them():
     for chosen in (
         experiments.chain(ablations=True),
