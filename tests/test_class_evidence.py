@@ -117,3 +117,12 @@ def test_without_evidence_the_predictor_is_the_same(network, photos, settings):
     nn.init.zeros_(network.fc.weight), nn.init.zeros_(network.fc.bias)  # both are everywhere alike
     predict, lines = weighed(settings, photos)
     assert predict is salient and "0 of 2 classes" in lines[0]
+
+
+def test_random_weights_are_the_same_whatever_was_drawn_before(photos, settings):
+    """A resumed run does not train again what an unbroken one has trained before it looks for evidence."""
+    found = []
+    for _ in range(2):
+        found.append(weighed(settings, photos)[0](photos.trainval[:2]))
+        torch.rand(5)
+    assert np.array_equal(*found) and not np.array_equal(found[0], salient(photos.trainval[:2]))

@@ -64,6 +64,7 @@ def weigh(run, photos, predict, *, weight):
     """
     if not weight or not len(photos.trainval):
         return predict
+    compute.seed_everything(run.settings.seed)  # random weights are those that an unbroken run has
     model = backbones.fuse_batchnorm(classifiers.pretrained(run.settings))
     if not model.fc.out_features:
         return predict
