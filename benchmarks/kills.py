@@ -18,15 +18,17 @@ from src import cli
 MARK = "FAULTS_OF"  # in the environment of every process that a command starts
 LONGEST = 12.0  # seconds after which a process is killed at the latest; starting takes about 5
 TINY = ("--backbone", "resnet18", "--weights", "random", "--image-size", "48", "--no-amp")
-SHORT = ("--short", "--passes", "0.1", "--jobs", "2", "--ablations")
+PASSES = ("--passes", "0.1")
+SHORT = ("--short", "--jobs", "2", "--ablations")
 LEFT_OVER = ("*.part", "*.half", "lock", "*.lock", "scratch*", "resume.pt")
 
 
 def chain(data, root):
-    """The commands of the chain: every experiment with tables and page, then predictions."""
-    segmenter = root / "train_on_ensemble" / "seed0"
+    """The commands of the chain: every experiment with tables and page, a segmenter of three rounds, predictions."""
+    segmenter, how = root / "train_on_ensemble" / "seed0", ("--data-root", data, "--runs-root", root, *TINY, *PASSES)
     return [
-        ["reproduce.py", "--data-root", data, "--runs-root", root, *TINY, *SHORT],
+        ["reproduce.py", *how, *SHORT],
+        ["train_unet/train_on_ensemble.py", "--name", "rounds", *how],
         ["train_unet/predict.py", data / "oxford-iiit-pet" / "images", "--out", root / "predicted", "--run", segmenter,
          "--report", "--no-amp"],
     ]  # fmt: skip
@@ -66,7 +68,8 @@ def interrupted(commands, root, number, kind, dice):
     Returns:
         list of the exit codes of the commands that got one.
     """
-    codes, shares = [], [number - number // 5, number // 5]  # most of them for the first and longest
+    codes, few = [], number // 5
+    shares = [number - 2 * few, few, few]  # most of them for the first and longest
     for words, share in zip(commands, shares, strict=True):
         kills = 0
         while True:
