@@ -49,3 +49,9 @@ def test_predictor_is_that_of_a_method(settings):
     found = layercam.predictor(settings, photos, None, scales=(1.0,))(photos.trainval[:3])
     assert found.shape == (3, 48, 48) and found.dtype == np.float32
     assert found.min() >= 0 and found.max(axis=(1, 2)) == pytest.approx(1, abs=1e-4)
+
+
+def test_an_ensemble_may_have_it_as_a_member(script):
+    """Class evidence asks its members for maps in inference mode."""
+    code, _, err = script("train_ccam/ensemble_masks.py", "--members", "layercam pretrained", "--scales", "1")
+    assert code == 0, err

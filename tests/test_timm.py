@@ -8,7 +8,7 @@ import torchvision
 
 from conftest import TINY
 from src import InputError, checkpoints, distributed, maps
-from src.models import backbones, classifiers, segmenters
+from src.models import backbones, classifiers, segmenters, timm_networks
 
 FIT = {  # name -> where in its pixels a cell looks, and whether a linear layer follows its pooling
     "resnet18": (0.0, True),
@@ -120,6 +120,7 @@ def test_scripts_go_through_with_a_backbone_of_timms(timm, script):
         ("train_classifier/evaluate_cam.py", "--init", "cat_dog", "--test-only", "--method", "layercam"),
         ("train_ccam/train_ccam.py", "--epochs", "1"),
         ("train_ccam/evaluate_ccam.py", "--test-only"),
+        ("train_ccam/ensemble_masks.py", "--scales", "1", "--members", "layercam cat_dog"),
         ("train_unet/train_on_gt.py", "--segmenter", "backbone_unet", "--epochs", "1", "--size", "48"),
         ("train_unet/evaluate_unet.py", "--model", "train_on_gt"),
     ):
@@ -128,3 +129,11 @@ def test_scripts_go_through_with_a_backbone_of_timms(timm, script):
     path = script.runs_root / "train_on_gt" / "seed0" / "checkpoint.pt"
     assert checkpoints.read(path)["backbone"] == words[1]
     assert isinstance(segmenters.load(path)[0].backbone, backbones.Backbone)
+
+
+def test_a_backbone_is_measured_in_inference_mode_too(timm, settings):
+    """Class evidence and the expected time of own photos may be the first to ask for it."""
+    timm_networks._measure.cache_clear()
+    settings.backbone = "timm:mobilenetv3_small_050"
+    with torch.inference_mode():
+        assert classifiers.pretrained(settings).backbone.centre == 0

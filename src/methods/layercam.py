@@ -50,6 +50,7 @@ def predictor(settings, photos, start, *, scales):
     model, targets = cam.classifier_and_targets(settings, photos, start)
     model.requires_grad_(False)
 
+    @torch.inference_mode(False)  # it needs gradients, and class evidence asks without
     def predict(index):
         target_class = compute.to_device(targets[index])
 

@@ -94,6 +94,7 @@ def _to_stride_16(stage):
 
 
 @functools.cache
+@torch.inference_mode(False)  # it needs gradients, whoever asks first
 def _measure(name):
     """What holds for every network of this name, measured on one with random weights.
 
