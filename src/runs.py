@@ -7,6 +7,7 @@ import re
 import shlex
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from src import InputError, agreement, check_choice, checkpoints, cli, compute, distributed, few, files, locks, records
@@ -113,9 +114,14 @@ def checkpoint(settings, script, **variant):
 
 
 def sweep(path):
-    """Remove what only an unfinished run needs from a finished one, as far as a kill has left it."""
-    for left in (*Path(path).rglob("resume.pt"), Path(path) / "lock"):
-        left.unlink(missing_ok=True)
+    """Remove what only an unfinished run needs from a finished one, where a kill has left it and nobody is there."""
+    path = Path(path)
+    if any(path.rglob("resume.pt")) or (path / "lock").exists():
+        with suppress(InputError):  # another process has begun it anew
+            lock = locks.Lock(path / "lock", path, patience=0)
+            for state in path.rglob("resume.pt") if finished(path) else ():
+                state.unlink(missing_ok=True)
+            lock.release()
 
 
 def discard(path):

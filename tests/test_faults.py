@@ -260,6 +260,23 @@ def test_a_lock_names_who_has_it_and_a_dead_ones_does_not_hold(holder):
     assert not path.exists()
 
 
+def test_what_a_kill_has_left_is_swept_unless_the_run_goes_on(holder):
+    process, path = holder
+    run = path.parent
+    (run / "summary.json").write_text("{}")
+    (run / "resume.pt").write_text("of a training")
+    runs.sweep(run)
+    assert (run / "resume.pt").exists() and path.exists(), "somebody has begun it anew"
+    process.kill()
+    process.wait()
+    runs.sweep(run)
+    assert not (run / "resume.pt").exists() and not path.exists()
+    (run / "summary.json").unlink()
+    (run / "resume.pt").write_text("of a training")
+    runs.sweep(run)
+    assert (run / "resume.pt").exists(), "an unfinished run wants it"
+
+
 def test_ctrl_c_while_a_script_imports_is_one_line():
     words = [sys.executable, "-c", "import src; raise KeyboardInterrupt"]
     found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
