@@ -33,11 +33,15 @@ def newest(folder, pattern):
 
 
 def _is_weak(run):
+    """Whether neither a run nor any that it started from, as far as they are there, learned from ground truth."""
     try:
         upstreams = records.config_of(run).get("upstreams", {})
     except InputError:  # damaged: whoever names the run will be told
         return False
-    return not any(name.endswith(("_gt", "_from_trimaps")) for name in (run.parent.name, *upstreams))
+    if any(name.endswith(("_gt", "_from_trimaps")) for name in (run.parent.name, *upstreams)):
+        return False
+    there = [Path(path) for path in upstreams.values() if (Path(path) / "config.json").is_file()]
+    return all(_is_weak(path) for path in there)
 
 
 def find_segmenter(runs_root, run="", checkpoint=""):

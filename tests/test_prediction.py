@@ -315,15 +315,18 @@ def test_the_newest_weakly_trained_segmenter_is_taken(script, checkpoint, tmp_pa
     code, _, err = predict(script, *flags)
     assert code == 2 and "no finished segmenter" in err and len(err.splitlines()) == 1
     found = (
-        ("train_on_ensemble", ["ensemble_masks"]),
+        ("train_on_ensemble", ["ensemble_masks"]),  # which is gone
         ("train_on_gt", []),
         ("train_on_ensemble_b", ["boxes_from_trimaps"]),
+        ("ensemble_masks_b", ["boxes_from_trimaps"]),
+        ("train_on_ensemble_c", ["ensemble_masks_b"]),
     )
     for name, upstreams in found:
         run = runs_root / "demo" / name / "seed0"
         run.mkdir(parents=True)
         (run / "checkpoint.pt").write_bytes(checkpoint.read_bytes())
-        config = {"settings": {}, "constants": {}, "photos": {}, "upstreams": dict.fromkeys(upstreams, "")}
+        upstreams = {other: str(run.parent.parent / other / "seed0") for other in upstreams}
+        config = {"settings": {}, "constants": {}, "photos": {}, "upstreams": upstreams}
         (run / "config.json").write_text(json.dumps(config))
         (run / "summary.json").write_text("{}")
     code, _, err = predict(script, *flags)
