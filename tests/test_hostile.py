@@ -339,6 +339,7 @@ CHECKPOINTS = [
     (saved(WHOLE | {"reading": {}}), "its reading is missing or damaged"),
     (saved(WHOLE | {"reading": finishing.reading((float("nan"),))}), "its reading is missing or damaged"),
     (saved(WHOLE | {"reading": finishing.reading((1.0, float("nan")))}), "its reading is missing or damaged"),
+    (saved(WHOLE | {"reading": finishing.reading((10**400,))}), "its reading is missing or damaged"),
     (saved(WHOLE | {"reading": finishing.reading((1.0,)) | {"dilation": 1e9}}), "its reading is missing or damaged"),
     (saved(WHOLE | {"reading": finishing.reading((1.0,)) | {"keep": "all"}}), "its reading is missing or damaged"),
     (saved(WHOLE | {"reading": finishing.reading((1.0,)) | {"level": 2}}), "its reading is missing or damaged"),
@@ -382,8 +383,9 @@ OTHERS = [
     (classifiers.load, {"network": "classifier", "backbone": "resnet18", "classes": [1], "state": {}}, "its classes"),
     (classifiers.load, {"network": "classifier", "backbone": "resnet34"}, "not a classifier on resnet18"),
     (ccam.load, {"network": "ccam", "backbone": "resnet18", "guided": 1, "state": {}}, "its head_cl"),
-    (ccam.load, {"network": "ccam", "backbone": "resnet18", "head_classes": ["pet"], "guided": True,
-                 "state": {}}, "does not hold weights"),
+    *((ccam.load, {"network": "ccam", "backbone": "resnet18", "head_classes": ["pet"], "guided": True,
+                   "state": state}, "does not hold weights")
+      for state in ({}, {"fc.weight": torch.tensor(1.0)}, {"fc.weight": 5})),
 ]  # fmt: skip
 
 

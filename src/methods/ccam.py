@@ -242,7 +242,8 @@ def load(settings, path):
     """
     saved = checkpoints.read_network(path, "ccam", settings.backbone, head_classes=classifiers.are_classes, guided=bool)
     fc = saved["state"].get("fc.weight")
-    classifier = classifiers.untrained(settings.backbone, 0 if fc is None else len(fc))
+    has_classes = isinstance(fc, torch.Tensor) and fc.ndim == 2
+    classifier = classifiers.untrained(settings.backbone, len(fc) if has_classes else 0)
     model = CCAM(classifier, heads=len(saved["head_classes"]), guided=saved["guided"])
     checkpoints.fill(model, saved["state"], path)
     return model, saved["head_classes"]

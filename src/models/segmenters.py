@@ -1,6 +1,5 @@
 """Segmentation networks: the U-Net, a U-Net around a pretrained backbone, and torchvision's or smp's by name."""
 
-import math
 import textwrap
 
 import torch
@@ -215,13 +214,10 @@ def _is_reading(value):
     scales, crf, shares = value["scales"], value["crf"], [value[name] for name in ("keep", "level", "dilation")]
     if not isinstance(scales, list) or not scales or not isinstance(crf, (dict, type(None))):
         return False
-    numbers = [*scales, *shares]
     return (
-        all(type(n) in (int, float) and math.isfinite(n) for n in numbers)
-        and min(scales) >= 0.1
-        and max(scales) <= 8
-        and min(shares) >= 0
-        and max(shares) <= 1
+        all(type(n) in (int, float) for n in [*scales, *shares])
+        and all(0.1 <= n <= 8 for n in scales)
+        and all(0 <= n <= 1 for n in shares)
         and value["dilation"] <= 0.5
     )
 
