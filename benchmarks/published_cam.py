@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # lets src be imported from any directory
 
 import experiments
-from src import cli, data, runs, scoring
+from src import InputError, cli, data, runs, scoring
 
 METHODS = ("cam", "cam_ecs")  # of evaluate_cam.py
 
@@ -26,6 +26,8 @@ def overlap_over_sum(counts):
 def main(settings):
     photos = data.load(settings, pixels=False)
     index = photos.with_truth(photos.test)
+    if not len(index):
+        raise InputError(f"no test photo with a trimap in {photos.root}")
     for experiment in experiments.EXPERIMENTS:
         path = runs.directory(settings, experiment.script, **experiment.variant)
         if experiment.variant.get("method") in METHODS and runs.finished(path):

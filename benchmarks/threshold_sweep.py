@@ -18,7 +18,7 @@ from src.postprocessing import masks
 
 METHOD = "ccam"  # of src/methods
 INIT = "pretrained"  # pretrained, cat_dog, 37_class, cat_dog_bg or 37_bg: what it started from
-SCALES = (0.75, 1.0)  # of the photo, each with its mirror image
+SCALES = (1.0, 1.5)  # of the photo, each with its mirror image, as in evaluate_ccam.py
 EVERY = 4  # score every so many trainval photos
 THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4)  # of the map in [0, 1]
 

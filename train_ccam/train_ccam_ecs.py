@@ -34,7 +34,7 @@ def main(settings):
     classifier, classes = classifiers.load(settings, start)
     run = runs.Run(settings, init=INIT)
     # trainval is asked for its labels; the pretrained network, which has other classes, for what it predicts itself
-    labels = cam.target_classes(compute.to_device(classifier).eval(), classes, photos)
+    labels = cam.target_classes(compute.to_device(classifier).eval(), classes, photos.only_trainval())
     model = ccam_ecs.train(
         run, photos, ccam_ecs.GuidedCCAM(classifier), labels,
         epochs=EPOCHS, batch_size=BATCH_SIZE, alpha=ALPHA, lr=LR, head_lr=HEAD_LR, frozen_stages=FROZEN_STAGES,

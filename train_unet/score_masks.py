@@ -2,8 +2,9 @@
 
 Run:    python train_unet/score_masks.py --masks runs/train_on_ensemble/seed0/masks_final MY_MASKS
 Reads:  the trimaps of --data-root, and in each folder <photo's name>.png at the photo's own size
-Writes: nothing, or with --json FILE the figures; prints, for each split that the folders hold, their scores, the
-        difference of each from the first with the interval of a paired bootstrap, and the worst photos by name
+Writes: with --json FILE the figures, with --skip-bad-photos the cache of photos; prints, for each split that the
+        folders hold, their scores, the difference of each from the first with the interval of a paired bootstrap, and
+        the worst photos by name
 A folder of 597 masks at 384 px takes 3 s on 2 cores (AVX2).
 """
 

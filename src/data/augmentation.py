@@ -8,7 +8,7 @@ from src import compute, distributed
 
 
 def chunks(index, size):
-    """Split indices into nearly equal parts, none larger than `size`: a lone one only where size is 1 or 2."""
+    """Split indices into nearly equal parts, none above `size`: a lone index only where size is 1 or 2, or of one."""
     return np.array_split(index, -(-len(index) // size)) if len(index) else []
 
 
