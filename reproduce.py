@@ -49,7 +49,7 @@ LEAST_SURE = 20  # of them to show
 EXPORT = ""  # coco or voc: the final masks of own photos for other tools as well, in the runs root
 JOBS = 1  # stages at once, each with its share of the cores
 VERBOSE = False  # show what each stage prints; it is in its log.txt anyway
-OF_A_CHAIN = "data_root", "backbone", "weights", "image_size", "amp", "passes"  # settings that all its stages share
+OF_A_CHAIN = ["data_root", "backbone", "weights", "image_size", "amp", "passes"]  # settings that all its stages share
 
 
 def directory(settings, experiment):
@@ -90,7 +90,8 @@ def run_all(settings, photos, chain, expected=None):
         runs.sweep(path)
     stages_of = {e.name: (e.reads, arguments(settings, e)) for e in chain}
     again = "without --overwrite the same command" if settings.overwrite else "the same command"
-    ended = runner.run(stages_of, set(before), jobs=JOBS, verbose=VERBOSE, again=again)
+    by_now = lambda name: runs.finished(directory(settings, of_names[name]))  # noqa: E731
+    ended = runner.run(stages_of, set(before), jobs=JOBS, verbose=VERBOSE, again=again, finished=by_now)
     ahead, spent, cost = sum(expected[e.name] for e in chain if e.name not in before), 0.0, 0.0
     bar = tqdm(total=ahead, disable=None, leave=False, bar_format="{percentage:3.0f} %|{bar}| {desc}")
     for number, name in enumerate(itertools.chain(before, ended), 1):
@@ -100,7 +101,7 @@ def run_all(settings, photos, chain, expected=None):
         if number > len(before):
             took, ahead = f"{seconds / 60:.1f} min", ahead - own
             bar.update(own)
-        left = time_left(ahead, spent + known, cost + known)  # a short stage says little of the long ones
+        left = expected_time.left(ahead, spent + known, cost + known)  # a short stage says little of the long ones
         bar.set_description_str(f"{number} of {len(chain)} stages{left}")
         words = ", ".join(filter(None, [tables.stage_score(path, photos), took]))
         tqdm.write(f"[{number}/{len(chain)}] {name}: {words}{left}")
@@ -109,19 +110,16 @@ def run_all(settings, photos, chain, expected=None):
     bar.close()
 
 
-def time_left(ahead, spent, cost):
-    """Expected time for the costs that lie ahead, if `cost` took `spent` seconds; empty if nothing is known or left."""
-    return f", {ahead * spent / cost / 60:.0f} min left" if cost and ahead > 1e-6 else ""
-
-
 def stages(settings, photos, chain):
     """The stages as a Markdown table: state, score on test, minutes."""
     rows = []
     for experiment in chain:
-        path = directory(settings, experiment)
+        path, constants = directory(settings, experiment), constants_of(settings, experiment)
         if runs.finished(path):
             minutes = f"{summary_of(path)['seconds'] / 60:.1f}"
-            rows.append([experiment.name, "finished", tables.stage_score(path, photos), minutes])
+            agrees = agreement.agrees(settings, path, config_of(path), OF_A_CHAIN, constants)
+            state = "finished" if agrees else "made otherwise"
+            rows.append([experiment.name, state, tables.stage_score(path, photos), minutes])
         else:
             rows.append([experiment.name, "unfinished" if path.exists() else "missing", "", ""])
     return tables.markdown(["stage", "state", "test", "min"], rows)
@@ -266,7 +264,8 @@ def main(settings):
     if PHOTOS:
         root = Path(settings.runs_root) / f"{Path(PHOTOS).stem}_{MAX_SIDE}"
         settings.data_root = data.select(settings.data_root, PHOTOS, MAX_SIDE, root)
-    own = QUICK or data.layout_of(download.prepare(Path(settings.data_root)), settings.layout) != "oxford"
+    layout = data.layout_of(download.prepare(Path(settings.data_root)), settings.layout)
+    own = QUICK or layout != "oxford"
     if EXPORT and not own:
         raise InputError("--export is for own photos; predict.py --export takes any")
     if own and (ENSEMBLE_ONLY or ABLATIONS or TEST_ONLY):

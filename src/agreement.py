@@ -46,7 +46,8 @@ def must_agree(settings, path, config, names, constants=None):
         if str(value) != str(theirs.get(name, value)):
             flag = "--" + name.lower().replace("_", "-")
             text = f"{path} was made with {flag} {theirs[name]}, not {value}"
-            raise InputError(f"{text}; use another --runs-root" + (AGAIN.replace(";", ", or") if constants else ""))
+            anew = AGAIN.replace(";", ", or") if constants and name != "data_root" else ""  # those are another's
+            raise InputError(f"{text}; use another --runs-root{anew}")
     if what := changed(settings, config):
         text = f"the {what} of {settings.data_root} have changed since {path} was made, or are others"
         raise InputError(f"{text}; --overwrite of reproduce.py runs all stages anew, another --runs-root keeps both")
@@ -54,6 +55,15 @@ def must_agree(settings, path, config, names, constants=None):
     if "weights" in before and digests(settings).get("weights", before["weights"]) != before["weights"]:
         raise InputError(f"{settings.weights} has changed since {path} was made; use another --runs-root")
     _must_be_fresh(path, config)
+
+
+def agrees(*args):
+    """Whether `must_agree` of these finds nothing."""
+    try:
+        must_agree(*args)
+    except InputError:
+        return False
+    return True
 
 
 def _must_be_fresh(path, config):

@@ -65,7 +65,8 @@ def _add_flag(group, name, default, note):
     elif isinstance(default, tuple):
         kind = {"type": type(default[0]), "nargs": "+", "metavar": type(default[0]).__name__}
     flag = "--" + name.lower().replace("_", "-")
-    group.add_argument(flag, dest=name, default=default, help=note.replace("%", "%%") + " (%(default)s)", **kind)
+    shown = "" if default == "" else " (%(default)s)"
+    group.add_argument(flag, dest=name, default=default, help=note.replace("%", "%%") + shown, **kind)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -52,6 +52,14 @@ def of_own_chain(settings, photos, names, members, rounds):
     return found
 
 
+def left(ahead, spent, cost):
+    """Words for the time of costs that lie ahead, if `cost` took `spent` seconds; empty if nothing is known or left."""
+    if not cost or ahead < 1e-6:
+        return ""
+    minutes = round(ahead * spent / cost / 60)
+    return f", {minutes or 'under 1'} min left"
+
+
 @torch.inference_mode()
 def _measure(settings, photos):
     """Seconds a photo of (a forward pass at the image size, the dense CRF of the first one at its own size)."""

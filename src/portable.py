@@ -1,5 +1,6 @@
 """A trained segmenter for programs without this project: ONNX, torch.export, and a JSON of what surrounds them."""
 
+import io
 import shutil
 import warnings
 from pathlib import Path
@@ -59,7 +60,10 @@ def _write_programs(network, side, folder):
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporters' own insides
         program = torch.export.export(network, photos, dynamic_shapes=({0: torch.export.Dim("batch")},))
-        torch.export.save(program, folder / "segmenter.pt2")
+        content = io.BytesIO()  # torch ends the program where a file cannot be written
+        torch.export.save(program, content)
+        with files.writing(folder / "segmenter.pt2") as file:
+            file.write(content.getbuffer())
         made = torch.onnx.export(program, dynamo=True, verbose=False, dynamic_shapes=({0: "batch"},), **names)
         made.save(folder / "segmenter.onnx")
 
@@ -75,7 +79,7 @@ def description(side, reading):
         "input": {
             "name": "photos", "shape": ["batch", 3, side, side], "dtype": "float32",
             "layout": "NCHW", "channels": "RGB", "mean": compute.MEAN, "std": compute.STD,
-            "steps": ["turn the photo upright by its EXIF tag", "RGB, 8 bits a channel (16-bit greys / 257)",
+            "steps": ["turn the photo upright by its EXIF tag", "RGB, 8 bits a channel",
                       f"squash to {side} x {side}, bilinear over the whole area that a pixel comes from (Pillow's "
                       "BILINEAR; OpenCV's INTER_LINEAR skips pixels)", "(value / 255 - mean) / std"],
         },

@@ -8,12 +8,12 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-here = Path(__file__).parent
-about = json.loads((here / "segmenter.json").read_text())
-session = onnxruntime.InferenceSession(str(here / "segmenter.onnx"), providers=["CPUExecutionProvider"])
-photo = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
-small = np.array(photo.resize(about["input"]["shape"][:1:-1], Image.Resampling.BILINEAR))
-values = (small / 255 - about["input"]["mean"]) / about["input"]["std"]
+about = json.loads(Path(__file__).with_name("segmenter.json").read_text())
+session = onnxruntime.InferenceSession(Path(__file__).with_name("segmenter.onnx"), providers=["CPUExecutionProvider"])
+photo = ImageOps.exif_transpose(Image.open(sys.argv[1]))
+assert photo.mode[0] not in "IF", "greys of more than 8 bits, which Pillow would cut off at 255: scale them first"
+small = photo.convert("RGB").resize(about["input"]["shape"][:1:-1], Image.Resampling.BILINEAR)
+values = (np.array(small) / 255 - about["input"]["mean"]) / about["input"]["std"]
 (probability,) = session.run(["probability"], {"photos": values.astype(np.float32).transpose(2, 0, 1)[None]})
 sure = probability[probability > about["mask"]["threshold"]]
 probability *= sure.size > 0 and sure.mean() >= about["mask"]["empty_below"]  # else there is no subject

@@ -61,7 +61,7 @@ def find_segmenter(runs_root, run="", checkpoint=""):
 
 
 def find_classifier(runs_root, classifier="", run="", checkpoint=""):
-    """Path of the checkpoint of the classifier that is named, else of the newest one beside the segmenter, or of all.
+    """Path of the checkpoint of the classifier that is named, of the newest beside the segmenter that is, or of all.
 
     Args:
         classifier: its run. run, checkpoint: of the segmenter, as in `find_segmenter`.
@@ -71,10 +71,13 @@ def find_classifier(runs_root, classifier="", run="", checkpoint=""):
     """
     if classifier:
         return _file_of(classifier)
-    beside = _beside(find_segmenter(runs_root, run, checkpoint)) if run or checkpoint else None
-    found = beside or newest(runs_root, "**/*classifier*/seed*")
+    if run or checkpoint:  # others' classifiers know other classes
+        segmenter = find_segmenter(runs_root, run, checkpoint)
+        found, where = _beside(segmenter), f"beside {segmenter.parent}"
+    else:
+        found, where = newest(runs_root, "**/*classifier*/seed*"), f"below {runs_root}"
     if found is None:
-        text = f"--cam wants a classifier, and none is below {runs_root}"
+        text = f"--cam wants a classifier, and none is {where}"
         raise InputError(f"{text}; give --classifier, or train one (instruction.md, section 6)")
     return found
 
@@ -95,8 +98,15 @@ def load(path, fast=False, amp=True, empty_below=EMPTY_BELOW):
 
 
 def _file_of(path):
-    """A checkpoint's path, given that or its run directory's."""
-    return Path(path) / "checkpoint.pt" if Path(path).is_dir() else Path(path)
+    """A checkpoint's path, given that or its run directory's.
+
+    Raises:
+        InputError: nothing is there.
+    """
+    found = Path(path) / "checkpoint.pt" if Path(path).is_dir() else Path(path)
+    if not found.exists():
+        raise InputError(f"no {found}; a run directory is one such as runs/train_on_ensemble/seed0")
+    return found
 
 
 class Segmenter:

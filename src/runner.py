@@ -14,8 +14,8 @@ import torch
 from src import compute
 
 
-def run(stages, done, *, jobs=1, verbose=False, again="the same command"):
-    """Run stages and yield the name of each when it has ended.
+def run(stages, done, *, jobs=1, verbose=False, again="the same command", finished=lambda name: False):
+    """Run stages and yield the name of each when it has ended, here or in another program that runs them too.
 
     Ends the program with a stage's exit code if that is not 0; the stages beside it are ended, too.
 
@@ -25,6 +25,7 @@ def run(stages, done, *, jobs=1, verbose=False, again="the same command"):
         jobs: stages at once, each with its share of the cores.
         verbose: show what they print.
         again: words for what goes on where this was ended.
+        finished: function, name to whether its run is finished by now.
     """
     # Importing torch and torchvision takes 3 to 5 s on two cores, a tenth of the demo over its stages; a fork server
     # does it once. Where the system has none (Windows), each stage does.
@@ -37,6 +38,12 @@ def run(stages, done, *, jobs=1, verbose=False, again="the same command"):
     waiting, running = {name: stage for name, stage in stages.items() if name not in done}, {}
     try:
         while waiting or running:
+            if elsewhere := [name for name in waiting if finished(name)]:
+                for name in elsewhere:
+                    del waiting[name]
+                    done.add(name)
+                    yield name
+                continue
             ready = [name for name, (reads, _) in waiting.items() if done.issuperset(reads)]
             for name in ready[: jobs - len(running)]:
                 _, argv = waiting.pop(name)
@@ -46,7 +53,10 @@ def run(stages, done, *, jobs=1, verbose=False, again="the same command"):
                 raise ValueError(f"nobody makes what these stages read: {', '.join(waiting)}")
             multiprocessing.connection.wait([process.sentinel for process in running.values()])
             for name in [name for name, process in running.items() if not process.is_alive()]:
-                _check(running.pop(name), stages[name][1][0], again)
+                process = running.pop(name)
+                process.join()
+                if process.exitcode != 2 or not finished(name):  # refused, as another has finished it meanwhile
+                    _check(process, stages[name][1][0], again)
                 done.add(name)
                 yield name
     finally:  # nobody else would end them, and the same command would start others beside them

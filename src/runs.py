@@ -170,7 +170,7 @@ class Run:
         self._refuse_if_finished()
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = locks.Lock(self.path / "lock", self.path)
-        self._refuse_if_finished()  # by another process that had the lock until now
+        self._refuse_if_finished("another process has finished it meanwhile")
         if settings.overwrite:
             _empty(self.path)
         if (self.path / "config.json").exists():
@@ -187,10 +187,10 @@ class Run:
         files.write_json(self.path / "config.json", config)
         self.log(f"{self.stage}, seed {settings.seed}, in {self.path}")
 
-    def _refuse_if_finished(self):
+    def _refuse_if_finished(self, why="--overwrite runs it anew"):
         if finished(self.path) and not self.settings.overwrite:
             sweep(self.path)
-            raise InputError(f"{self.path} is finished; --overwrite runs it anew")
+            raise InputError(f"{self.path} is finished; {why}")
 
     def _config(self):
         s = self.settings

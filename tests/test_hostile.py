@@ -66,7 +66,7 @@ PHOTOS = [
     ("flip.png", flipped(png(), 20), "flip.png"),
     ("zlib.png", png(body=b"no zlib at all"), "zlib.png"),
     ("short.png", png(body=zlib.compress(b"\0")), "short.png"),
-    ("bomb.png", png(sides=(60000, 60000)), "decompression bomb"),
+    ("bomb.png", png(sides=(60000, 60000)), "over 178 megapixels; shrink it first"),
     ("wide.png", png(sides=(2**31 - 1, 1)), "wide.png"),
     ("zero.png", png(sides=(0, 20)), "zero.png"),
     ("narrow.png", png(width=1, height=500), "1 x 500 pixels is too small"),

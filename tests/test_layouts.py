@@ -319,8 +319,9 @@ def test_linked_folders_odd_names_and_masks_of_any_case(settings, tmp_path, caps
     assert sorted(photos.names) == ["one/$^$", "one/a", "two/b"] and photos.has_truths()
     assert "1 of 2 masks in" in capsys.readouterr().out
     index = np.arange(3)
-    pictures.sheet(tmp_path / "sheet.png", photos, index, [], 3)
-    assert (tmp_path / "sheet.png").is_file()
+    for suffix in pictures.SUFFIXES:
+        pictures.sheet(tmp_path / f"sheet{suffix}", photos, index, [], 3)
+    assert len(list(tmp_path.glob("sheet.*"))) == len(pictures.SUFFIXES)
     Image.new("L", (9, 30), 255).save(root / "masks" / "one" / "a.PNG", format="PNG")
     with pytest.raises(InputError, match="a.PNG is 9 x 30, its photo 40 x 30"):
         masks.check_truths(photos)
@@ -434,3 +435,12 @@ def test_runs_among_photos_and_several_years_are_refused(settings, tmp_path):
     settings.data_root = tmp_path / "voc"
     with pytest.raises(InputError, match="has VOC2007, VOC2012; give one of them"):
         data.load(settings)
+
+
+def test_an_empty_folder_of_a_class_is_named(settings, tmp_path, capsys):
+    root = settings.data_root = tmp_path / "photos"
+    photo(root / "cats" / "a.png")
+    (root / "dogs").mkdir()
+    (root / "masks").mkdir()
+    assert data.load(settings).breed_names == ["cats"]
+    assert f"no photo in dogs of {root}" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -84,6 +85,12 @@ def test_class_score_and_heat_map_with_a_classifier(script, chain_run, tmp_path)
     assert code == 2 and "unknown class 'unicorn'" in err
     code, _, err = predict(script, *flags, "--runs-root", tmp_path / "none", "--cam", known[1])
     assert code == 2 and "--cam wants a classifier" in err
+    alone = shutil.copytree(segmenter, tmp_path / "others" / segmenter.parent.name / segmenter.name)
+    words = ("--runs-root", runs_root, "--run", alone, "--cam", known[1])  # a classifier of other photos is there
+    code, _, err = predict(script, *flags, *words)
+    assert code == 2 and f"--cam wants a classifier, and none is beside {alone}" in err
+    code, _, err = predict(script, *flags, "--run", runs_root)
+    assert code == 2 and "a run directory is one such as" in err and len(err.splitlines()) == 1
 
 
 def test_done_photos_are_passed_over_and_broken_ones_named(script, checkpoint, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import experiments
 import reproduce
 from benchmarks import unseen
-from src import InputError, agreement, data, files, runs
+from src import InputError, agreement, data, expected_time, files, runs
 from src.report import results
 
 SCORES = {
@@ -61,6 +61,7 @@ def test_a_short_stage_does_not_upset_expected_seconds(settings, stages, capsys)
     """The first takes 30 s in place of 3: starting Python, which the long one does once as well."""
     reproduce.run_all(settings, PHOTOS, CHAIN, dict(zip([e.name for e in CHAIN], (3, 3, 600), strict=True)))
     assert "accuracy 90.0, 0.5 min, 10 min left" in capsys.readouterr().out.splitlines()[0]
+    assert expected_time.left(1, 20, 1) == ", under 1 min left" and expected_time.left(0, 20, 1) == ""
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,9 @@ def test_the_list_says_what_is_there(settings, stages):
         "| evaluate_cam_cam_pretrained | finished | IoU 50.0 | 0.5 |",
         "| train_ccam_pretrained | unfinished |  |  |",
     ]
+    settings.backbone = "resnet34"
+    assert "| finished |" not in reproduce.stages(settings, PHOTOS, CHAIN)
+    assert "| made otherwise | IoU 50.0 | 0.5 |" in reproduce.stages(settings, PHOTOS, CHAIN)
 
 
 def test_the_costs_name_every_script():

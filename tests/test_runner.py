@@ -31,6 +31,15 @@ def test_stages_run_beside_each_other_and_after_what_they_read(stage, tmp_path):
     assert ended[-1] == "c" and sorted(ended) == ["a", "b", "c"]
 
 
+def test_what_another_program_has_finished_meanwhile_is_done(stage, tmp_path):
+    """Before it starts here, and where it starts at the same time and is refused."""
+    late = "time.sleep(1); note.write_text('x'); sys.exit(2)"
+    stages = stage("a", "sys.exit(2)") | stage("b", late, ["a"]) | stage("c", "note.write_text('x')", ["b"])
+    finished = lambda name: name == "a" or (name == "b" and (tmp_path / "b.txt").exists())  # noqa: E731
+    assert list(runner.run(stages, set(), finished=finished)) == ["a", "b", "c"]
+    assert not (tmp_path / "a.txt").exists() and (tmp_path / "c.txt").exists()
+
+
 def test_threads_are_shared_out(stage, tmp_path, monkeypatch):
     monkeypatch.setattr("src.compute.cores", lambda: 4)
     ended = runner.run(stage("a", "import torch; note.write_text(str(torch.get_num_threads()))"), set(), jobs=2)

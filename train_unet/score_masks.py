@@ -25,9 +25,12 @@ JSON = ""  # file for the figures; empty: none
 def main(settings):
     if not all(MASKS) or len(set(MASKS)) < len(MASKS):
         raise InputError("--masks wants the folders of masks to score, each once")
+    for folder in MASKS:  # before a data set is downloaded
+        if not any(Path(folder).rglob("*.png")):
+            raise InputError(f"no folder of masks {folder}")
     photos = data.load(settings, pixels=settings.skip_bad_photos)  # only who leaves photos out must read them
     if not photos.has_truths():
-        raise InputError(f"no trimaps in {settings.data_root} to score against")
+        raise InputError(f"no ground truth in {settings.data_root} to score against (data/README.md says where)")
     report = {}
     for split, index in scoring.splits(photos).items():
         if scoring.covered(photos, index, MASKS):

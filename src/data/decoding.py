@@ -133,6 +133,8 @@ def in_words(error):
         return files.reason(error, files.READING)
     if isinstance(error, MemoryError):
         return "not enough memory for so large a picture"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"over {2 * Image.MAX_IMAGE_PIXELS // 10**6} megapixels; shrink it first"
     return first_line(error)
 
 

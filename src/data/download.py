@@ -47,7 +47,7 @@ def prepare(root, background=False):
         if background:
             _once(root, "background", backgrounds)
     if not root.is_dir():
-        raise InputError(f"no data root {root}")
+        raise InputError(f"no data root {root}" + (": it is no folder" if root.exists() else ""))
     return root
 
 

@@ -86,6 +86,10 @@ def listing(root, skip):  # noqa: ARG001 - every layout's listing has it; folder
         loose = [path.name for path, inside in found.values() if len(inside.parts) == 1]
         raise InputError(f"{root} has photos beside subfolders of photos ({few(loose)}); move them into a subfolder")
     alone = home != root or "" in classes
+    there = {path.name for base in given or [home] for path in base.iterdir() if path.is_dir()}
+    lack = sorted(name for name in there - classes - {*RESERVED, *OF_SYSTEMS} if not name.startswith("."))
+    if lack and not alone:
+        print(f"no photo in {few(lack)} of {root}", flush=True)
     labels = ["subject" if alone else inside.parts[0] for _, inside in found.values()]
     if odd := sorted(set(labels) & set(RESERVED)):
         raise InputError(f"{root}: {few(odd)} is no class; put it beside train/ (data/README.md)")
