@@ -6,8 +6,7 @@ Run:    python reproduce.py                                    (Oxford-IIIT Pet 
         python reproduce.py --data-root PHOTOS --backbone mobilenet_v2 --weights FILE
         python reproduce.py --data-root my_photos --backbone mobilenet_v2 --quick     (own photos)
 Reads:  what the stages read; a finished stage is not run again, an interrupted one goes on
-Writes: the stages' run directories, <runs-root>/tables_seed0.md, <runs-root>/sheet_seed0.png and
-        <runs-root>/report.html, one page to look at
+Writes: the stages' run directories, and in the runs root tables_seed0.md, sheet_seed0.png and the page report.html
 """
 
 import itertools
@@ -70,6 +69,15 @@ def constants_of(settings, experiment):
     return cli.override(runpy.run_path(path, run_name="constants"), flags).constants
 
 
+def state_of(settings, experiment):
+    """Of its run: missing, unfinished, finished, or made otherwise than this command would."""
+    path = directory(settings, experiment)
+    if not runs.finished(path):
+        return "unfinished" if path.exists() else "missing"
+    agrees = agreement.agrees(settings, path, config_of(path), OF_A_CHAIN, constants_of(settings, experiment))
+    return "finished" if agrees else "made otherwise"
+
+
 def run_all(settings, photos, chain, expected=None):
     """Run what is not finished, with one bar over all stages and a line for each that ends.
 
@@ -90,7 +98,7 @@ def run_all(settings, photos, chain, expected=None):
         runs.sweep(path)
     stages_of = {e.name: (e.reads, arguments(settings, e)) for e in chain}
     again = "without --overwrite the same command" if settings.overwrite else "the same command"
-    by_now = lambda name: runs.finished(directory(settings, of_names[name]))  # noqa: E731
+    by_now = lambda name: state_of(settings, of_names[name]) == "finished"  # noqa: E731
     ended = runner.run(stages_of, set(before), jobs=JOBS, verbose=VERBOSE, again=again, finished=by_now)
     ahead, spent, cost = sum(expected[e.name] for e in chain if e.name not in before), 0.0, 0.0
     bar = tqdm(total=ahead, disable=None, leave=False, bar_format="{percentage:3.0f} %|{bar}| {desc}")
@@ -114,14 +122,10 @@ def stages(settings, photos, chain):
     """The stages as a Markdown table: state, score on test, minutes."""
     rows = []
     for experiment in chain:
-        path, constants = directory(settings, experiment), constants_of(settings, experiment)
+        path, found = directory(settings, experiment), ["", ""]
         if runs.finished(path):
-            minutes = f"{summary_of(path)['seconds'] / 60:.1f}"
-            agrees = agreement.agrees(settings, path, config_of(path), OF_A_CHAIN, constants)
-            state = "finished" if agrees else "made otherwise"
-            rows.append([experiment.name, state, tables.stage_score(path, photos), minutes])
-        else:
-            rows.append([experiment.name, "unfinished" if path.exists() else "missing", "", ""])
+            found = [tables.stage_score(path, photos), f"{summary_of(path)['seconds'] / 60:.1f}"]
+        rows.append([experiment.name, state_of(settings, experiment), *found])
     return tables.markdown(["stage", "state", "test", "min"], rows)
 
 
@@ -145,12 +149,11 @@ def sections_of(settings, photos, chain, there):
         found.append(tables.all_figures(there, [cell for t in experiments.TABLES for cell in experiments.cells(t)]))
     steps = experiments.cells(experiments.TABLE4)
     found.append(tables.steps(there, experiments.TABLE4, steps, experiments.RATIO))
-    ablations = experiments.cells(experiments.CHANGES)
     if SUPERVISION == "boxes":
         found.append(tables.supervisions(there, "Table 5", experiments.TABLE5))
     return {
         "Tables": "\n".join(found),
-        "Ablations": tables.changes(there, experiments.CHANGES, ablations, compared_with=steps),
+        "Ablations": tables.changes(there, experiments.CHANGES, experiments.cells(experiments.CHANGES), steps),
         "Cost of each stage": costs(settings, photos, chain),
     }
 
@@ -218,23 +221,22 @@ def say_result(settings, photos, chain):
     first, last = first_and_last(settings, chain)
     index = np.concatenate([photos.test, photos.trainval])
     sure = scoring.agreement(photos, index, first / "masks_crf", last / "masks_crf")
-    unsure = index[sure.argsort(kind="stable")[:LEAST_SURE]]
+    index = index[sure.argsort(kind="stable")]
     sheet = Path(SHEET or Path(settings.runs_root) / "least_sure.png")
     columns = [("first masks", first / "masks_crf"), ("final masks", last / "masks_crf")]
-    pictures.sheet(sheet, photos, unsure, columns, LEAST_SURE)
+    pictures.sheet(sheet, photos, index[:LEAST_SURE], columns, LEAST_SURE)
     if EXPORT:
         items = export.of_photos(photos, np.sort(index), last / "masks_crf")
         print(f"export: {export.write(EXPORT, settings.runs_root, items)}")
     print(f"masks: {last / 'masks_crf'}\nsegmenter: {last / 'checkpoint.pt'}\nthe photos it is least sure of: {sheet}")
     if not photos.has_truths():
         print("no masks of yours are there to score against: how good these are, only your eyes can tell")
-    shown = index[sure.argsort(kind="stable")[: page.MOST]]
+    shown = index[: page.MOST]
     learnt = f"{len(photos.trainval)} photos, {'their boxes' if SUPERVISION == 'boxes' else 'their labels'} and no mask"
     lead = f"Learnt from {learnt}: {settings.backbone}, {settings.image_size} px, seed {settings.seed}."
     sections = {"Stages": stages(settings, photos, chain), "Cost of each stage": costs(settings, photos, chain)}
     write_page(settings, photos, chain, shown, page.choice(shown, index, "the least certain"), columns, lead, sections)
-    words = ["python", runs.from_here("train_unet/predict.py"), "NEW_PHOTOS", "--run", str(last)]
-    print(f"next: {shlex.join(words)}", flush=True)
+    print("next:", shlex.join(["python", runs.from_here("train_unet/predict.py"), "NEW_PHOTOS", "--run", str(last)]))
 
 
 def say_tables(settings, photos, chain, minutes):
@@ -264,8 +266,7 @@ def main(settings):
     if PHOTOS:
         root = Path(settings.runs_root) / f"{Path(PHOTOS).stem}_{MAX_SIDE}"
         settings.data_root = data.select(settings.data_root, PHOTOS, MAX_SIDE, root)
-    layout = data.layout_of(download.prepare(Path(settings.data_root)), settings.layout)
-    own = QUICK or layout != "oxford"
+    own = data.layout_of(download.prepare(Path(settings.data_root)), settings.layout) != "oxford" or QUICK
     if EXPORT and not own:
         raise InputError("--export is for own photos; predict.py --export takes any")
     if own and (ENSEMBLE_ONLY or ABLATIONS or TEST_ONLY):

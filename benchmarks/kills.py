@@ -137,7 +137,7 @@ def kill(data, folder, number, kind, reference):
         time.sleep(1)
         orphans, left = family(root), left_over(root)
         count, differ = differences(reference, root)
-        shutil.rmtree(root)  # a chain is 2 GB
+        shutil.rmtree(root)  # many chains would fill a disk
         sums = [total + some for total, some in zip(sums, (count, len(differ), len(left), len(orphans)), strict=True)]
         wrong += [code for code in new if kind in expected and code not in (*expected[kind], 0)]
         for text in [*differ, *left, *orphans, *wrong]:

@@ -119,8 +119,9 @@ def sweep(path):
     if any(path.rglob("resume.pt")) or (path / "lock").exists():
         with suppress(InputError):  # another process has begun it anew
             lock = locks.Lock(path / "lock", path, patience=0)
-            for state in path.rglob("resume.pt") if finished(path) else ():
-                state.unlink(missing_ok=True)
+            if finished(path):
+                for state in path.rglob("resume.pt"):
+                    state.unlink(missing_ok=True)
             lock.release()
 
 

@@ -57,6 +57,17 @@ def test_a_line_for_each_stage_with_score_and_time_left(settings, stages, capsys
     assert len(stages) == 3 and capsys.readouterr().out.count("finished before") == 3
 
 
+def test_what_another_program_makes_otherwise_meanwhile_is_not_taken(settings, stages, monkeypatch):
+    """It asks for each stage again: one of other flags would be mixed with these."""
+    asked = {}
+    run = reproduce.runner.run
+    monkeypatch.setattr("src.runner.run", lambda names, done, **how: asked.update(how) or run(names, done, **how))
+    reproduce.run_all(settings, PHOTOS, CHAIN)
+    assert asked["finished"](CHAIN[0].name)
+    settings.backbone = "resnet34"
+    assert not asked["finished"](CHAIN[0].name)
+
+
 def test_a_short_stage_does_not_upset_expected_seconds(settings, stages, capsys):
     """The first takes 30 s in place of 3: starting Python, which the long one does once as well."""
     reproduce.run_all(settings, PHOTOS, CHAIN, dict(zip([e.name for e in CHAIN], (3, 3, 600), strict=True)))

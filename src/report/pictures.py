@@ -153,7 +153,8 @@ def sheet(path, photos, index, columns, rows=8):
             pet = (trimap != metrics.BACKGROUND).astype(np.uint8)
             _show(axis, row, len(titles) - 1, overlay(photo, _at(photo, pet)))
     axis.set(xlim=(0, len(titles)), ylim=(len(index), -TITLE))
-    _save(figure, path, **({"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}))
+    options = {"pil_kwargs": {"compress_level": 1}} if path.suffix == ".png" else {}
+    _save(figure, path, **options)
 
 
 def _show(axis, row, column, picture, text="", fontsize=9):
